@@ -1,0 +1,1 @@
+"""Example files for ``backproof check``."""
