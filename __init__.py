@@ -15,7 +15,7 @@ _PUBLIC = {
     "theory": ("activation", "layer", "loss", "initialiser", "network", "optimiser"),
     "numerics": ("check", "kernel", "measure_accuracy", "train"),
 }
-__all__ = ["__version__", *sorted(name for names in _PUBLIC.values() for name in names)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(name for names in _PUBLIC.values() for name in names)]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,7 @@ _HOME = {
     "check": "checking",
     "train": "training",
 }
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

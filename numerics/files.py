@@ -47,7 +47,9 @@ def require_writable(path: str | os.PathLike[str]) -> Path:
 
 
 def cache_directory() -> Path:
-    """The folder for generated kernels: ``$BACKPROOF_CACHE``, else ``$XDG_CACHE_HOME/backproof``, else ``~/.cache/backproof``.
+    """The folder for generated kernels.
+
+    ``$BACKPROOF_CACHE``, else ``$XDG_CACHE_HOME/backproof``, else ``~/.cache/backproof``.
 
     Falls back to a private temporary folder where none of these can be written (a read-only home).
     """

@@ -16,7 +16,7 @@ _HOME = {
     "InputError": "errors",
     "Unsupported": "errors",
 }
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

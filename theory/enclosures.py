@@ -1,0 +1,324 @@
+"""SymPy expressions in ball arithmetic (python-flint's Arb): every result contains the exact value, radius proven.
+
+An expression is compiled once to a straight-line list of steps and then evaluated at any precision. A ball that
+straddles the border of a ``Piecewise`` gives the union of the branches it touches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+import flint
+import sympy
+from flint import arb, arb_series, fmpq
+from sympy.core.function import AppliedUndef
+
+from .errors import InputError, Unsupported
+from .symbols import x as X
+
+BITS_PER_DIGIT = 3.3219280948873626
+MAX_BITS = 40_000
+#: Beyond this radius monotone functions are enclosed from the ends of the ball, which is then much tighter.
+_WIDE = arb(2) ** -20
+
+Operand = Any  # arb, arb_series or bool | None (a condition)
+Step = tuple[Callable[..., Operand], tuple[int, ...]]
+
+
+def exact_value(value: int | float | str | Fraction | sympy.Rational | arb) -> arb:
+    """The ball of ``value``: a float is taken as the dyadic number it is, text as an exact decimal or fraction.
+
+    >>> exact_value(0.5).is_exact()
+    True
+    """
+    if isinstance(value, arb):
+        return value
+    if isinstance(value, str):
+        value = Fraction(value)
+    if isinstance(value, sympy.Rational):
+        return arb(fmpq(int(value.p), int(value.q)))
+    if isinstance(value, Fraction):
+        return arb(fmpq(value.numerator, value.denominator))
+    return arb(value)
+
+
+class BallFunction:
+    """A compiled expression: call it with one ball per symbol, at the precision in ``flint.ctx``."""
+
+    def __init__(self, expression: sympy.Expr, symbols: Sequence[sympy.Symbol]) -> None:
+        unknown = expression.free_symbols - set(symbols)
+        if unknown:
+            raise InputError(f"no value given for {', '.join(sorted(map(str, unknown)))} in {str(expression)[:80]}")
+        self.expression = expression
+        self.arity = len(symbols)
+        self.steps: list[Step] = []
+        self._slots: dict[sympy.Basic, int] = {symbol: i for i, symbol in enumerate(symbols)}
+        self.result = self._compile(expression)
+
+    def __call__(self, *arguments: arb | arb_series) -> arb:
+        values: list[Operand] = list(arguments)
+        for function, operands in self.steps:
+            values.append(function(*[values[i] for i in operands]))
+        return values[self.result]
+
+    def _compile(self, node: sympy.Basic) -> int:
+        if node not in self._slots:
+            operands = tuple(self._compile(child) for child in _children(node))
+            self.steps.append((_operation(node), operands))
+            self._slots[node] = self.arity + len(self.steps) - 1
+        return self._slots[node]
+
+
+@lru_cache(maxsize=4096)
+def ball_function(expression: sympy.Expr, symbols: tuple[sympy.Symbol, ...] = (X,)) -> BallFunction:
+    """Compile ``expression`` for balls; raises :class:`Unsupported` naming a node it does not know."""
+    return BallFunction(sympy.sympify(expression), symbols)
+
+
+def enclose(
+    expression: sympy.Expr, point: Mapping[sympy.Symbol, Any] | None = None, *, digits: int = 30, max_bits: int = 8_192
+) -> arb:
+    """A ball around the exact value of ``expression`` at ``point``, to ``digits`` digits where they can be had.
+
+    Precision is doubled until the radius is small enough, or ``max_bits`` is reached: the ball is then returned as is
+    (an expression that is exactly 0 never has a correct first digit). It always contains the exact value.
+
+    >>> print(enclose(sympy.exp(X), {X: 1}, digits=20).str(20, radius=False))
+    2.7182818284590452354
+    """
+    point = point or {}
+    function = ball_function(sympy.sympify(expression), tuple(point))
+    needed = int(digits * BITS_PER_DIGIT) + 1
+    bits = needed + 64
+    while True:
+        with flint.ctx.workprec(bits):
+            value = function(*(exact_value(v) for v in point.values()))
+            if value.is_exact() or value.rel_accuracy_bits() >= needed or bits >= max_bits or value.is_nan():
+                return value
+        bits *= 2
+
+
+def taylor(expression: sympy.Expr, centre: arb, order: int) -> list[arb] | None:
+    """Taylor coefficients of ``expression`` in ``x`` about ``centre`` up to ``order``; over a ball, enclosures of them.
+
+    ``None`` where the ball straddles a border of a ``Piecewise`` or leaves the domain: no series holds there.
+    """
+    with _series_length(order + 1):
+        try:
+            series = ball_function(sympy.sympify(expression))(arb_series([centre, 1], prec=order + 1))
+        except (_UndecidedError, ZeroDivisionError, ValueError):
+            return None
+    if isinstance(series, arb):
+        series = arb_series([series], prec=order + 1)
+    coefficients = [series[k] for k in range(order + 1)]
+    return None if any(c.is_nan() for c in coefficients) else coefficients
+
+
+class _UndecidedError(ArithmeticError):
+    """A condition on a series whose constant term straddles the border."""
+
+
+class _series_length:  # noqa: N801  (a context manager)
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def __enter__(self) -> None:
+        self.before, flint.ctx.cap = flint.ctx.cap, self.length
+
+    def __exit__(self, *_: object) -> None:
+        flint.ctx.cap = self.before
+
+
+def _children(node: sympy.Basic) -> tuple[sympy.Basic, ...]:
+    if isinstance(node, sympy.Piecewise):
+        return tuple(part for branch in node.args for part in branch.args)
+    if isinstance(node, sympy.Pow) and node.exp.is_Rational:
+        return (node.base,)
+    return tuple(node.args)
+
+
+def _operation(node: sympy.Basic) -> Callable[..., Operand]:
+    """The ball operation for the head of ``node``; constants become functions of no argument (precision may change)."""
+    if isinstance(node, sympy.Rational):
+        exact = fmpq(int(node.p), int(node.q))
+        return lambda: arb(exact)
+    if node in _CONSTANTS:
+        return _CONSTANTS[node]
+    if node is sympy.true or node is sympy.false:
+        truth = bool(node)
+        return lambda: truth
+    if isinstance(node, sympy.Float):
+        return _operation(sympy.Rational(node))
+    if isinstance(node, sympy.Pow):
+        return _power(node.exp) if node.exp.is_Rational else lambda b, e: (e * b.log()).exp()
+    for head, operation in _OPERATIONS.items():
+        if isinstance(node, head):
+            return operation
+    kind = "undefined function" if isinstance(node, AppliedUndef) else "expression"
+    raise Unsupported(f"{kind} {str(node)[:60]} ({type(node).__name__}) has no enclosure")
+
+
+def _power(exponent: sympy.Rational) -> Callable[[Operand], Operand]:
+    p, q = int(exponent.p), int(exponent.q)
+    if q == 1:
+        return lambda b: _integer_power(b, p)
+    if q == 2:
+        return lambda b: _integer_power(b.sqrt(), p)
+
+    def rational(b: Operand) -> Operand:
+        if isinstance(b, arb_series):
+            return (b.log() * arb(fmpq(p, q))).exp()
+        return b.root(q) ** p
+
+    return rational
+
+
+def _integer_power(b: Operand, n: int) -> Operand:
+    if n < 0:
+        return 1 / _integer_power(b, -n)
+    if isinstance(b, arb) and n % 2 == 0 and b.contains(0):
+        return (abs(b) ** n).nonnegative_part()  # an even power is never negative, which b·b does not know
+    return b**n
+
+
+def _monotone(name: str) -> Callable[[Operand], Operand]:
+    """A monotone function; a wide ball is enclosed from its two ends."""
+
+    def apply(b: Operand) -> Operand:
+        if isinstance(b, arb) and b.is_finite() and b.rad() > _WIDE:
+            low, high = getattr(b.lower(), name)(), getattr(b.upper(), name)()
+            return low.union(high)
+        return getattr(b, name)()
+
+    return apply
+
+
+def _series_or(name: str, series: Callable[[arb_series], arb_series]) -> Callable[[Operand], Operand]:
+    """A function that Arb has for balls but not for series."""
+    on_balls = _monotone(name) if name in {"tanh", "sinh"} else lambda b: getattr(b, name)()
+    return lambda b: series(b) if isinstance(b, arb_series) else on_balls(b)
+
+
+def _absolute(b: Operand) -> Operand:
+    if isinstance(b, arb_series):
+        return b if _is_true(_relation(b, "gt")) else -b
+    return abs(b)
+
+
+def _is_true(truth: bool | None) -> bool:
+    if truth is None:
+        raise _UndecidedError
+    return truth
+
+
+def _relation(a: Operand, kind: str, b: Operand = 0) -> bool | None:
+    """True or False where the balls decide it, else None."""
+    a, b = (v[0] if isinstance(v, arb_series) else arb(v) for v in (a, b))
+    if a.is_nan() or b.is_nan():
+        return None
+    match kind:
+        case "gt":
+            return True if a > b else (False if a <= b else None)
+        case "ge":
+            return True if a >= b else (False if a < b else None)
+        case _:
+            return False if not a.overlaps(b) else (True if a.is_exact() and b.is_exact() else None)
+
+
+def _not(truth: bool | None) -> bool | None:
+    return None if truth is None else not truth
+
+
+def _and(*truths: bool | None) -> bool | None:
+    return False if False in truths else (None if None in truths else True)
+
+
+def _or(*truths: bool | None) -> bool | None:
+    return True if True in truths else (None if None in truths else False)
+
+
+def _piecewise(*parts: Operand) -> Operand:
+    """Branches in order: the first that certainly holds, joined with those before it that may hold."""
+    result = None
+    for value, truth in zip(parts[::2], parts[1::2], strict=True):
+        if truth is False:
+            continue
+        if truth is None and isinstance(value, arb_series):
+            raise _UndecidedError
+        result = value if result is None else result.union(value)
+        if truth is True:
+            return result
+    return result if result is not None else arb.nan()
+
+
+def _maximum(*values: arb) -> arb:
+    result = values[0]
+    for value in values[1:]:
+        result = result.max(value)
+    return result
+
+
+def _minimum(*values: arb) -> arb:
+    return -_maximum(*(-v for v in values))
+
+
+def _add(*terms: Operand) -> Operand:
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+def _multiply(*factors: Operand) -> Operand:
+    product = factors[0]
+    for factor in factors[1:]:
+        product = product * factor
+    return product
+
+
+_CONSTANTS: dict[sympy.Basic, Callable[[], arb]] = {
+    sympy.pi: arb.pi,
+    sympy.E: arb.const_e,
+    sympy.EulerGamma: arb.const_euler,
+    sympy.Catalan: arb.const_catalan,
+    sympy.oo: arb.pos_inf,
+    -sympy.oo: arb.neg_inf,
+    sympy.nan: arb.nan,
+}
+
+_OPERATIONS: dict[type, Callable[..., Operand]] = {
+    sympy.Add: _add,
+    sympy.Mul: _multiply,
+    sympy.exp: _monotone("exp"),
+    sympy.log: _monotone("log"),
+    sympy.tanh: _series_or("tanh", lambda s: 1 - 2 / ((2 * s).exp() + 1)),
+    sympy.sinh: _series_or("sinh", lambda s: (s.exp() - (-s).exp()) / 2),
+    sympy.cosh: _series_or("cosh", lambda s: (s.exp() + (-s).exp()) / 2),
+    sympy.sech: _series_or("sech", lambda s: 2 / (s.exp() + (-s).exp())),
+    sympy.coth: _series_or("coth", lambda s: 1 + 2 / ((2 * s).exp() - 1)),
+    sympy.sin: lambda b: b.sin(),
+    sympy.cos: lambda b: b.cos(),
+    sympy.tan: lambda b: b.tan(),
+    sympy.atan: _monotone("atan"),
+    sympy.asin: _monotone("asin"),
+    sympy.acos: _series_or("acos", lambda s: s.acos()),
+    sympy.erf: _monotone("erf"),
+    sympy.erfc: _monotone("erfc"),
+    sympy.Abs: _absolute,
+    sympy.sign: lambda b: b.sgn(),
+    sympy.Max: _maximum,
+    sympy.Min: _minimum,
+    sympy.Piecewise: _piecewise,
+    sympy.StrictGreaterThan: lambda a, b: _relation(a, "gt", b),
+    sympy.GreaterThan: lambda a, b: _relation(a, "ge", b),
+    sympy.StrictLessThan: lambda a, b: _relation(b, "gt", a),
+    sympy.LessThan: lambda a, b: _relation(b, "ge", a),
+    sympy.Eq: lambda a, b: _relation(a, "eq", b),
+    sympy.Ne: lambda a, b: _not(_relation(a, "eq", b)),
+    sympy.And: _and,
+    sympy.Or: _or,
+    sympy.Not: _not,
+}
