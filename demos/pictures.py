@@ -1,4 +1,4 @@
-"""One house style for every picture. Matplotlib's object interface only: no window is ever opened, no global state changed."""
+"""One house style for every picture: Matplotlib's object interface only, so no window opens and no global state changes."""
 
 from __future__ import annotations
 

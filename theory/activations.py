@@ -58,10 +58,14 @@ class Activation:
     aliases: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
-        return hash((self.name, self.expr))
+        return hash(self._identity)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Activation) and (self.name, self.expr) == (other.name, other.expr)
+        return isinstance(other, Activation) and self._identity == other._identity
+
+    @cached_property
+    def _identity(self) -> tuple[str, Expr, frozenset[tuple[Expr, Expr]]]:
+        return self.name, self.expr, frozenset(self.stated.items())
 
     @cached_property
     def expr(self) -> Expr:
@@ -117,14 +121,18 @@ class Activation:
         return self.expr.diff(x)
 
     def _with_stated_values(self, derivative: Expr) -> Expr:
-        stated = {self._bind(k): self._bind(v) for k, v in self.kink_derivatives.items()}
-        differing = [(value, sympy.Eq(x, k)) for k, value in stated.items() if derivative.subs(x, k) != value]
+        differing = [(value, sympy.Eq(x, k)) for k, value in self.stated.items() if derivative.subs(x, k) != value]
         return Piecewise(*differing, (derivative, True)) if differing else derivative
+
+    @cached_property
+    def stated(self) -> dict[Expr, Expr]:
+        """Point -> the value that f′ is given there."""
+        return {self._bind(k): self._bind(v) for k, v in self.kink_derivatives.items()}
 
     @cached_property
     def borders(self) -> tuple[Expr, ...]:
         """The points where a branch of the formula begins, in order (not all of them are kinks)."""
-        found: set[Expr] = {self._bind(k) for k in self.kink_derivatives}
+        found: set[Expr] = set(self.stated)
         for piecewise in self.expr.atoms(Piecewise):
             for _, condition in piecewise.args:
                 for relation in condition.atoms(sympy.core.relational.Relational):
