@@ -180,7 +180,7 @@ def _integer_power(b: Operand, n: int) -> Operand:
     if n < 0:
         return 1 / _integer_power(b, -n)
     if isinstance(b, arb) and n % 2 == 0 and b.contains(0):
-        return (abs(b) ** n).nonnegative_part()  # an even power is never negative, which b·b does not know
+        return arb(0).union(b.abs_upper() ** n)  # an even power is never negative, which b·b does not know
     return b**n
 
 
