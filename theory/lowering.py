@@ -194,7 +194,7 @@ class Builder:
                 return operands[1]
             case "sub", [_, other] if other == 0:
                 return operands[0]
-            case ("mul" | "div"), [_, other] if other == 1:
+            case (("mul" | "div"), [_, other]) if other == 1:
                 return operands[0]
             case "mul", [other, _] if other == 1:
                 return operands[1]

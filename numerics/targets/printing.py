@@ -1,0 +1,133 @@
+"""What every printer needs: names, correctly rounded literals, and where a step must stand.
+
+A printer is one table, operation → Python text. Programs are straight lines with selects; a scalar target computes only
+the branch that is taken, so :func:`nested` moves the steps that one side of a select alone needs into an ``if`` block.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
+from functools import lru_cache
+
+import flint
+import sympy
+
+from ...theory.enclosures import enclose
+from ...theory.errors import Unsupported
+from ...theory.lowering import Node, Program
+
+INDENT = "    "
+
+
+@lru_cache(maxsize=4096)
+def rounded(value: sympy.Expr) -> float:
+    """The float64 nearest to an exact constant."""
+    if value.is_Rational:
+        return float(Fraction(int(value.p), int(value.q)))
+    for digits in (40, 80, 160):
+        ball = enclose(value, {}, digits=digits)
+        with flint.ctx.workprec(8 * digits):  # the ends of a ball are rounded to the working precision
+            low, high = (float(Fraction(*_dyadic(end))) for end in (ball.lower(), ball.upper()))
+        if low == high:
+            return low
+    raise Unsupported(f"the constant {str(value)[:60]} could not be rounded")
+
+
+def _dyadic(end: object) -> tuple[int, int]:
+    mantissa, exponent = (int(part) for part in end.man_exp())  # type: ignore[attr-defined]
+    return (mantissa << exponent, 1) if exponent >= 0 else (mantissa, 1 << -exponent)
+
+
+def literal(value: sympy.Expr) -> str:
+    """The shortest text that reads back as the nearest float64."""
+    return repr(rounded(value))
+
+
+def identifier(name: str) -> str:
+    """A legal Python name for an input; only letters, digits and underscores survive."""
+    plain = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return plain + "_" if not plain or keyword.iskeyword(plain) or plain[0].isdigit() or plain[0] == "_" else plain
+
+
+def text_of(program: Program, table: Mapping[str, str], names: Mapping[int, str], place: int) -> str:
+    """The right-hand side of one step. Raises :class:`Unsupported` for an operation the target does not have."""
+    node = program.nodes[place]
+    if node.operation not in table:
+        raise Unsupported(f"this target has no operation {node.operation!r}")
+    return table[node.operation].format(*(operand_text(program, names, o) for o in node.operands))
+
+
+def operand_text(program: Program, names: Mapping[int, str], place: int) -> str:
+    """A name, or for a constant its literal (in brackets where it has a sign)."""
+    node = program.nodes[place]
+    if node.operation != "constant":
+        return names[place]
+    text = literal(node.leaf)
+    return f"({text})" if text.startswith("-") else text
+
+
+def ordered(program: Program) -> Iterator[tuple[int, Node]]:
+    """The steps that compute something, in order."""
+    for place, node in enumerate(program.nodes):
+        if node.operation not in ("input", "constant"):
+            yield place, node
+
+
+class Nesting:
+    """Places each step as deep as it may stand: inside the branch that alone needs it."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.lines: list[str] = []
+
+    def closure(self, targets: Iterable[int], known: set[int]) -> set[int]:
+        """Everything the targets need, down to what is already known."""
+        found: set[int] = set()
+        pending = [t for t in targets if t not in known]
+        while pending:
+            place = pending.pop()
+            if place not in found:
+                found.add(place)
+                pending.extend(o for o in self.program.nodes[place].operands if o not in known)
+        return found
+
+    def first_branching(self, needed: set[int]) -> int | None:
+        """The condition of the selects that hide the most steps, or None where no select hides any costly one."""
+        best, saved = None, 0
+        for condition in sorted({self.program.nodes[p].operands[0] for p in needed if self._is_select(p)}):
+            hidden = sum(len(side) for side in self.sides(condition, needed))
+            if hidden > saved:
+                best, saved = condition, hidden
+        return best
+
+    def _is_select(self, place: int) -> bool:
+        return self.program.nodes[place].operation == "select"
+
+    def sides(self, condition: int, needed: set[int]) -> tuple[set[int], set[int]]:
+        """The steps needed only where ``condition`` holds, and only where it does not."""
+        selects = {p for p in needed if self._is_select(p) and self.program.nodes[p].operands[0] == condition}
+        if self._feeds_itself(condition, selects, needed):
+            return set(), set()
+        return self._only(selects, 1, needed), self._only(selects, 2, needed)
+
+    def _feeds_itself(self, condition: int, selects: set[int], needed: set[int]) -> bool:
+        return bool(self.closure([condition], set()) & selects)
+
+    def _only(self, selects: set[int], side: int, needed: set[int]) -> set[int]:
+        """Steps all of whose users lie on this side of these selects."""
+        users: dict[int, set[tuple[int, int]]] = {p: set() for p in needed}
+        for p in needed:
+            for position, o in enumerate(self.program.nodes[p].operands):
+                if o in users:
+                    users[o].add((p, position))
+        outputs = set(self.program.outputs.values())
+        inside: set[int] = set()
+        for p in sorted(needed, reverse=True):
+            if p in outputs or not users[p] or self.program.nodes[p].operation in ("input", "constant"):
+                continue
+            if all(u in inside or (u in selects and position == side) for u, position in users[p]):
+                inside.add(p)
+        return inside
