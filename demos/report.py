@@ -130,15 +130,16 @@ nav ol { columns: 2; padding-left: 1.3rem; color: var(--soft); } nav a { color: 
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem .8rem; font-size: .88rem; color: var(--soft); }
 dd { margin: 0; }
 .fact { display: grid; grid-template-columns: 5.6rem 1fr; gap: .6rem; margin: .65rem 0; }
-.badge { display: inline-block; height: 1.25rem; padding: 0 .5rem; border-radius: .7rem; font-size: .74rem; line-height: 1.25rem;
-  justify-self: start; margin-top: .16rem; color: #fff; background: #5b6068; white-space: nowrap; }
+.badge { display: inline-block; height: 1.25rem; padding: 0 .5rem; border-radius: .7rem; font-size: .74rem;
+  line-height: 1.25rem; justify-self: start; margin-top: .16rem; color: #fff; background: #5b6068; white-space: nowrap; }
 .derived { background: #0068a3; } .proved { background: #00795a; } .enclosed { background: #2f6f8f; }
 .refuted { background: #b03a00; } .measured { background: #7a5c00; } .sampled { background: #9b4f7e; }
 .formula { overflow-x: auto; padding: .35rem 0; } math { font-size: 1.08em; }
 pre { background: var(--wash); border: 1px solid var(--line); border-radius: 6px; padding: .8rem 1rem; overflow-x: auto;
   font: 13px/1.5 ui-monospace, monospace; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .92rem; margin: .8rem 0; }
-th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: baseline; }
+th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); }
+td { vertical-align: baseline; }
 th { color: var(--soft); font-weight: 600; } td { font-variant-numeric: tabular-nums; }
 figure { margin: 1.3rem 0; } img { max-width: 100%; height: auto; } figcaption { color: var(--soft); font-size: .9rem; }
 """
