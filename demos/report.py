@@ -131,7 +131,8 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem .8rem; fo
 dd { margin: 0; }
 .fact { display: grid; grid-template-columns: 5.6rem 1fr; gap: .6rem; margin: .65rem 0; }
 .badge { display: inline-block; height: 1.25rem; padding: 0 .5rem; border-radius: .7rem; font-size: .74rem;
-  line-height: 1.25rem; justify-self: start; margin-top: .16rem; color: #fff; background: #5b6068; white-space: nowrap; }
+  line-height: 1.25rem; justify-self: start; margin-top: .16rem; color: #fff; background: #5b6068;
+  white-space: nowrap; }
 .derived { background: #0068a3; } .proved { background: #00795a; } .enclosed { background: #2f6f8f; }
 .refuted { background: #b03a00; } .measured { background: #7a5c00; } .sampled { background: #9b4f7e; }
 .formula { overflow-x: auto; padding: .35rem 0; } math { font-size: 1.08em; }
