@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 
 import sympy
 from flint import ctx
@@ -153,7 +154,7 @@ def pieces(expr: sympy.Expr) -> tuple[Piece, ...]:
     expr = _as_branches(sympy.sympify(expr))
     ends = (-sympy.oo, *borders(expr), sympy.oo)
     found: list[Piece] = []
-    for left, right in zip(ends, ends[1:], strict=False):
+    for left, right in pairwise(ends):
         branch = _resolve(expr, rational_between(left, right))
         if found and found[-1].expr == branch:
             found[-1] = Piece(found[-1].left, right, branch)

@@ -39,7 +39,7 @@ class TailUndecided(Unsupported):
 class Growth:
     """The monomial x^a · (log x)^l · e^{P(x)}; P as ((power, coefficient), …), highest power first."""
 
-    power: sympy.Rational = sympy.Integer(0)
+    power: sympy.Rational = sympy.S.Zero
     log: int = 0
     exponent: tuple[tuple[int, sympy.Expr], ...] = ()
 
@@ -214,8 +214,7 @@ class Tail:
         """(m, c, ε) with the tail equal to c·m·(1 + ε) and ε decaying."""
         m, c = self.leading()
         rest = Tail({n: d for n, d in self.terms.items() if n != m}, self.start)
-        inverse = 1 / c if isinstance(c, sympy.Expr) else 1 / c
-        return m, c, rest.scaled(inverse, m.to(sympy.Integer(-1)))
+        return m, c, rest.scaled(1 / c, m.to(sympy.Integer(-1)))
 
     def sign(self) -> int:
         """The proven sign for every x ≥ start (0: identically zero)."""

@@ -1,0 +1,373 @@
+r"""Gaussian expectations E[(f⁽ⁿ⁾(√q·z))^p], z ~ N(0, 1): always a proven enclosure, where a rule gives it a closed form.
+
+The enclosure is Arb's rigorous quadrature between the exact borders of f, plus an analytic bound for both tails
+(:mod:`.tails`). A closed form (:mod:`.gaussian_rules`) is stated only if it lies in the enclosure.
+Derivatives are those almost everywhere: a jump of f adds nothing to E[f′²] (the step function's is 0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+import sympy
+from flint import acb, arb, ctx, fmpq
+
+from . import gaussian_rules
+from .activations import Activation, activation
+from .errors import InputError, Unsupported
+from .holomorphic import number, program
+from .pieces import Piece, differentiated, pieces
+from .supremum import exact
+from .symbols import x
+from .tails import ATTEMPTS, Growth, Tail, TailUndecided, _slope_bound, tail, value_at
+
+#: Digits that every moment and gain is proven to, unless asked otherwise.
+DIGITS = 30
+#: Bits that a bound is rounded outward to.
+_BOUND_BITS = 256
+GAINS = ("second_moment", "standard_deviation", "backward")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A number that is proven: ``lower ≤ value ≤ upper``, and its closed form where there is one."""
+
+    what: str
+    enclosure: arb
+    closed_form: sympy.Expr | None = None
+
+    @property
+    def lower(self) -> Fraction:
+        """A rational that is proven not to exceed the value."""
+        with ctx.workprec(_BOUND_BITS):
+            return exact(self.enclosure.lower())
+
+    @property
+    def upper(self) -> Fraction:
+        """A rational that the value is proven not to exceed."""
+        with ctx.workprec(_BOUND_BITS):
+            return exact(self.enclosure.upper())
+
+    @property
+    def digits(self) -> int:
+        """How many significant digits are proven."""
+        if self.enclosure.is_exact():
+            return DIGITS
+        return max(0, int(self.enclosure.rel_accuracy_bits() * 0.30103))
+
+    @property
+    def status(self) -> str:
+        """ "exact" with a closed form, else "enclosed"."""
+        return "exact" if self.closed_form is not None else "enclosed"
+
+    def decimal(self, digits: int = 20) -> str:
+        """The value to at most ``digits`` digits, all of them proven (the last one may be off by one unit)."""
+        with ctx.workprec(max(64, int(3.33 * max(digits, self.digits)) + 32)):
+            return self.enclosure.str(min(digits, max(self.digits, 1)), radius=False)
+
+    def __str__(self) -> str:
+        form = f" = {self.closed_form}" if self.closed_form is not None else ""
+        return f"{self.what}{form} = {self.decimal()}"
+
+
+def exact_number(value: Any, name: str = "number") -> sympy.Expr:
+    """Read an int, float (as the decimal it prints as), Fraction, decimal text or SymPy constant as an exact number."""
+    if isinstance(value, bool):
+        raise InputError(f"{name} must be a number, not {value}")
+    if isinstance(value, str | float):
+        from .parsing import parse_formula
+
+        if isinstance(value, float) and not (float("-inf") < value < float("inf")):
+            raise InputError(f"{name} must be a finite number, not {value}")
+        return parse_formula(value if isinstance(value, str) else repr(value), variables=())
+    if isinstance(value, Fraction):
+        return sympy.Rational(value.numerator, value.denominator)
+    try:
+        result = sympy.sympify(value, strict=True)
+    except sympy.SympifyError:
+        raise InputError(f"{name} must be a number, not {str(value)[:40]}") from None
+    if not isinstance(result, sympy.Expr) or result.has(sympy.oo, sympy.nan, sympy.I):
+        raise InputError(f"{name} must be a finite real number, not {str(value)[:40]}")
+    return result
+
+
+# ---------------------------------------------------------------------------------------------------------- enclosure
+
+
+def _variance_ball(variance: sympy.Expr | arb) -> arb:
+    return variance if isinstance(variance, arb) else number(variance)
+
+
+def _tail_bound(t: Tail, variance: Fraction, cut: Fraction, power: int) -> arb:
+    """An upper bound of ∫_cut^∞ |f(x)|^power N(x; 0, variance) dx.
+
+    Each monomial m of |f|^power times the density has x·(log m)′ ≤ S < −1 for x ≥ cut, hence m(x) ≤ m(cut)·(x/cut)^S
+    and the integral is at most m(cut)·cut/(−S−1).
+    """
+    density = Growth(exponent=((2, sympy.Rational(-variance.denominator, 2 * variance.numerator)),))
+    product = Tail({m: abs(number(c) if isinstance(c, sympy.Expr) else c) for m, c in t.terms.items()}, t.start)
+    h = product
+    for _ in range(power - 1):
+        h = h * product
+    total = arb(0)
+    for m, c in h.terms.items():
+        weighted = m * density
+        slope = _slope_bound(weighted, cut)
+        if not slope < -1:
+            raise TailUndecided(f"{m} against the normal density does not yet decrease at {cut}")
+        length = arb(fmpq(cut.numerator, cut.denominator))
+        total += (abs(c) * value_at(weighted, cut) * length / (-slope - 1)).upper() if not _is_zero(c) else 0
+    q = arb(fmpq(variance.numerator, variance.denominator))
+    return total / (2 * arb.pi() * q).sqrt()
+
+
+def _is_zero(c: Any) -> bool:
+    return bool(c == 0)
+
+
+@lru_cache(maxsize=512)
+def _tails_of(expr: sympy.Expr) -> tuple[Tail, ...]:
+    """The tails of ``expr`` that can be expanded, earliest start first."""
+    found: list[Tail] = []
+    why = ""
+    for start, order in ATTEMPTS:
+        try:
+            found.append(tail(expr, start, order))
+        except TailUndecided as reason:
+            why = str(reason)
+            continue
+        if len(found) == 2:
+            break
+    if not found:
+        raise Unsupported(f"no bound for the tail of {str(expr)[:60]}: {why}")
+    return tuple(found)
+
+
+def _cut(expr: sympy.Expr, power: int, variance: arb, bits: int) -> tuple[Fraction, arb]:
+    """Where to cut the right tail, in units of x, and the proven bound of what is cut off."""
+    upper = exact(variance.upper())
+    root = exact(variance.sqrt().upper())
+    goal = arb(2) ** (-bits)
+    best: tuple[Fraction, arb] | None = None
+    for t in _tails_of(expr):
+        for deviations in (6, 8, 10, 12, 14, 17, 20, 25, 32, 45, 64, 100):
+            cut = max(t.start, Fraction(round(root * deviations * 64) + 1, 64))
+            try:
+                bound = _tail_bound(t, upper, cut, power)
+            except TailUndecided:
+                continue
+            if best is None or bound < best[1]:
+                best = (cut, bound)
+            if bound < goal:
+                return cut, bound
+    if best is None:
+        raise Unsupported(f"the expectation of ({str(expr)[:60]})^{power} diverges, or its tail has no proven bound")
+    return best
+
+
+def _piece_integral(piece: Piece, power: int, variance: arb, bits: int) -> arb:
+    """∫ piece^power N(x; 0, variance) dx, enclosed; the integration variable is z = x/√variance."""
+    if piece.expr == 0:
+        return arb(0)
+    f, root = program(piece.expr), variance.sqrt()
+    slack = arb(0)
+    ends = []
+    for end, mirrored in ((piece.left, True), (piece.right, False)):
+        if end not in (sympy.oo, -sympy.oo):
+            ends.append(number(end) / root)
+            continue
+        cut, bound = _cut(piece.expr.subs(x, -x) if mirrored else piece.expr, power, variance, bits)
+        slack += arb(0, bound.upper())
+        z = arb(fmpq(cut.numerator, cut.denominator)) / root
+        ends.append(-z if mirrored else z)
+    if not ends[0] < ends[1]:  # the cut fell inside the border: nothing is left between, all is tail
+        other = piece.right if piece.left == -sympy.oo else piece.left
+        far = Piece(other - 1, other, piece.expr) if piece.left == -sympy.oo else Piece(other, other + 1, piece.expr)
+        return _beyond(piece, far, power, variance, bits)
+    norm = (2 * arb.pi()).sqrt()
+
+    def integrand(z: acb, analytic: bool) -> acb:
+        value = f(z * root, analytic)
+        return (value if power == 1 else value**power) * (-z * z / 2).exp()
+
+    eps = arb(2) ** (-bits)
+    result = acb.integral(integrand, acb(ends[0]), acb(ends[1]), rel_tol=eps, abs_tol=eps, eval_limit=40_000)
+    if not result.is_finite() or not result.imag.contains(0):
+        raise Unsupported(f"{str(piece.expr)[:60]} has no proven integral on ({piece.left}, {piece.right})")
+    return result.real / norm + slack
+
+
+def _beyond(piece: Piece, near: Piece, power: int, variance: arb, bits: int) -> arb:
+    """A half-line that begins beyond the usual cut: integrate one unit next to the border, bound the rest."""
+    mirrored = piece.left == -sympy.oo
+    start = number(near.right if not mirrored else near.left)
+    edge = exact(abs(start).lower())
+    expr = piece.expr.subs(x, -x) if mirrored else piece.expr
+    bound = None
+    for t in _tails_of(expr):
+        try:
+            bound = _tail_bound(t, exact(variance.upper()), max(edge, t.start), power) if edge >= t.start else None
+        except TailUndecided:
+            continue
+        if bound is not None:
+            break
+    if bound is None:
+        raise Unsupported(f"no proven bound for the far piece {piece}")
+    return _piece_integral(near, power, variance, bits) + arb(0, bound.upper())
+
+
+def _check_defined(piece: Piece) -> None:
+    """Refuse a formula that is not a real number at some of a few test points of the piece."""
+    f = program(piece.expr)
+    low = number(piece.left) if piece.left != -sympy.oo else None
+    high = number(piece.right) if piece.right != sympy.oo else None
+    if low is not None and high is not None:
+        points = [low + (high - low) * arb(fmpq(k, 16)) for k in (1, 3, 5, 8, 11, 13, 15)]
+    elif low is not None or high is not None:
+        side = 1 if low is not None else -1
+        points = [(low if low is not None else high) + side * arb(fmpq(k, 7)) for k in (1, 2, 5, 11, 23, 60)]
+    else:
+        points = [arb(fmpq(k, 7)) for k in (-60, -23, -11, -5, -2, -1, 1, 2, 5, 11, 23, 60)]
+    for point in points:
+        value = f(point)
+        if not value.is_finite():
+            raise InputError(f"{str(piece.expr)[:60]} is not a finite real number at x = {point.str(6, radius=False)}")
+
+
+def enclosure(parts: tuple[Piece, ...], power: int, variance: sympy.Expr | arb, digits: int = DIGITS) -> arb:
+    """E[h(x)^power] for x ~ N(0, variance), h on pieces; ``variance`` is exact or a ball (all of which is covered).
+
+    Raises :class:`Unsupported` where the expectation diverges or no bound is proven.
+    """
+    bits = int(digits * 3.3220) + 8
+    with ctx.workprec(bits + 24):
+        q = _variance_ball(variance)
+        if not q > 0:
+            return _at_zero(parts, power)
+        total = arb(0)
+        for piece in parts:
+            _check_defined(piece)
+            total += _piece_integral(piece, power, q, bits)
+        return total
+
+
+def _at_zero(parts: tuple[Piece, ...], power: int) -> arb:
+    for piece in parts:
+        inside = (piece.left == -sympy.oo or number(piece.left) < 0) and (
+            piece.right == sympy.oo or number(piece.right) > 0
+        )
+        if inside:
+            return program(piece.expr)(arb(0)) ** power
+    raise InputError("variance must be positive: at variance 0 the formula has a border at x = 0")
+
+
+# ------------------------------------------------------------------------------------------------------ moments, gains
+
+
+def _pieces_of(f: Activation, order: int) -> tuple[Piece, ...]:
+    return differentiated(pieces(f.expr), order)
+
+
+def _believed(candidate: sympy.Expr | None, ball: arb, digits: int) -> sympy.Expr | None:
+    """A closed form is stated only when it is real and lies in the proven enclosure."""
+    if candidate is None or candidate.has(sympy.I):
+        return None
+    with ctx.workprec(int(digits * 3.322) + 64):
+        try:
+            value = number(candidate)
+        except Unsupported:
+            return None
+        if not value.overlaps(ball):
+            raise AssertionError(f"a rule gave {candidate} = {value}, outside the proven enclosure {ball}")
+        return candidate
+
+
+@lru_cache(maxsize=1024)
+def _moment(expr: sympy.Expr, power: int, order: int, variance: sympy.Expr, digits: int) -> Moment:
+    parts = differentiated(pieces(expr), order)
+    ball = enclosure(parts, power, variance, digits)
+    relative = ball.rel_accuracy_bits() * 0.30103
+    if relative < digits and not ball.contains(0):  # a small value: spend the missing digits on top
+        ball = enclosure(parts, power, variance, digits + int(digits - relative) + 2)
+    closed = _believed(gaussian_rules.expectation(parts, power, variance), ball, digits)
+    if closed is not None:
+        with ctx.workprec(int(digits * 3.322) + 32):
+            ball = number(closed) if ball.contains(number(closed)) else ball
+    inner = "f" + "′" * order if order <= 3 else f"f⁽{order}⁾"
+    argument = "z" if variance == 1 else f"√({variance})·z"
+    what = f"E[{inner}({argument})" + (f"^{power}]" if power != 1 else "]")
+    return Moment(what, ball, closed)
+
+
+def moment(f: Activation | str, power: int = 2, order: int = 0, variance: Any = 1, digits: int = DIGITS) -> Moment:
+    """E[(f^(order)(√variance·z))^power] for z ~ N(0, 1), with ``digits`` proven digits.
+
+    ``variance`` is an exact number (or text, or a float read as the decimal it prints as).
+    Raises :class:`InputError` for a wrong argument, :class:`Unsupported` where no bound can be proven.
+
+    >>> moment("gelu").closed_form
+    sqrt(3)/(6*pi) + 1/3
+    >>> moment("tanh").decimal(20)
+    '0.39429449039784117442'
+    """
+    f = activation(f)
+    if not (isinstance(power, int) and 1 <= power <= 12):
+        raise InputError(f"power must be an integer from 1 to 12, not {power}")
+    if not (isinstance(order, int) and 0 <= order <= 8):
+        raise InputError(f"order must be an integer from 0 to 8, not {order}")
+    q = exact_number(variance, "variance")
+    with ctx.workprec(64):
+        if q.free_symbols or not number(q) > 0:
+            raise InputError(f"variance must be a positive number, not {str(variance)[:40]}")
+    return _moment(f.expr, power, order, q, digits)
+
+
+def moment_formula(
+    f: Activation | str, power: int = 2, order: int = 0, symbol: sympy.Symbol | None = None
+) -> sympy.Expr | None:
+    """The moment's closed form as a function of the variance, or None; checked against enclosures at three variances."""
+    f = activation(f)
+    q = symbol or sympy.Symbol("q", positive=True)
+    parts = _pieces_of(f, order)
+    found = gaussian_rules.expectation(parts, power, q)
+    if found is None or found.has(sympy.I):
+        return None
+    for value in (sympy.Rational(1, 3), sympy.Integer(1), sympy.Rational(7, 2)):
+        _believed(found.subs(q, value), enclosure(parts, power, value, 15), 15)
+    return found
+
+
+def gain(f: Activation | str, kind: str = "second_moment", digits: int = DIGITS, variance: Any = 1) -> Moment:
+    """The gain of an activation, three kinds that are never mixed; x ~ N(0, variance).
+
+    ``second_moment``: √(q/E[f²]) keeps the second moment; ``standard_deviation``: √(q/Var f) keeps the standard
+    deviation; ``backward``: 1/√E[f′²] keeps the gradient's variance.
+
+    >>> gain("relu").closed_form, gain("relu", "backward").closed_form
+    (sqrt(2), sqrt(2))
+    """
+    f = activation(f)
+    q = exact_number(variance, "variance")
+    if kind == "second_moment":
+        top, bottom, what = q, [moment(f, 2, 0, q, digits)], "1/√E[f²]"
+    elif kind == "standard_deviation":
+        top, bottom, what = q, [moment(f, 2, 0, q, digits), moment(f, 1, 0, q, digits)], "1/√Var f"
+    elif kind == "backward":
+        top, bottom, what = sympy.Integer(1), [moment(f, 2, 1, q, digits)], "1/√E[f′²]"
+    else:
+        raise InputError(f"unknown kind of gain {kind!r}: one of {', '.join(GAINS)}")
+    with ctx.workprec(int(digits * 3.322) + 32):
+        square = bottom[0].enclosure - (bottom[1].enclosure ** 2 if len(bottom) > 1 else 0)
+        if not square > 0:
+            reason = "f′ vanishes almost everywhere" if kind == "backward" else "f does not vary"
+            raise InputError(f"{f.name} has no {kind} gain: {reason}, or its moment is not proven positive")
+        closed = None
+        if all(b.closed_form is not None for b in bottom):
+            forms = [b.closed_form for b in bottom]
+            denominator = gaussian_rules.tidy(forms[0] - (forms[1] ** 2 if len(forms) > 1 else 0))
+            closed = sympy.sqrt(top / denominator)
+            return Moment(what, number(closed), closed)
+        return Moment(what, (number(top) / square).sqrt(), None)
