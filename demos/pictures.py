@@ -65,7 +65,7 @@ def figure(
 
 
 def render(drawn: Figure, kind: str = "png") -> bytes:
-    """The picture as bytes of a PNG, SVG or PDF file; the same picture gives the same bytes."""
+    """The picture as bytes of a PNG, SVG or PDF file; the same picture drawn anew gives the same bytes."""
     import matplotlib
 
     buffer = io.BytesIO()
