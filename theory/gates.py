@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
+from itertools import pairwise
 
 import flint
 import sympy
@@ -95,7 +96,7 @@ class Step:
             ends = [falling(exact_value(p)) for p in points]
             highest = [min(max(exact(e.upper()), Fraction(0)), Fraction(1)) for e in ends]
             lowest = [min(max(exact(e.lower()), Fraction(0)), Fraction(1)) for e in ends]
-        widths = [v - u for u, v in zip(points, points[1:])]
+        widths = [v - u for u, v in pairwise(points)]
         return (
             sum((w * low for w, low in zip(widths, lowest[1:])), Fraction(0)),
             sum((w * high for w, high in zip(widths, highest)), Fraction(0)),
@@ -137,9 +138,9 @@ def hinge(spec: str | Activation) -> Hinge:
 
     >>> hinge("leaky_relu").left
     Fraction(1, 100)
-    >>> hinge("x**2 + x")
+    >>> hinge("x**2")
     Traceback (most recent call last):
-    backproof.theory.errors.Unsupported: activation 'x**2 + x' is a polynomial of degree 2: so is every sum of such units
+    backproof.theory.errors.Unsupported: activation 'x**2' is a polynomial of degree 2: so is every sum of such units
     """
     f = _not_polynomial(activation(spec))
     found = _exact_hinge(f) or _asymptotic_hinge(f)
@@ -155,7 +156,7 @@ def _not_polynomial(f: Activation) -> Activation:
     return f
 
 
-class PolynomialActivation(Unsupported):  # noqa: N818  (an answer, not a fault)
+class PolynomialActivation(Unsupported):
     """Sums of units with a polynomial activation are polynomials of the same degree: they approximate nothing else."""
 
     def __init__(self, name: str, degree: int) -> None:
@@ -189,7 +190,7 @@ def _monotone(f: Activation, direction: int) -> bool:
 def _exact_hinge(f: Activation) -> Hinge | None:
     """The kink with two straight arms that reaches farthest."""
     parts = pieces(f.expr)
-    found = [h for left, right in zip(parts, parts[1:]) if (h := _hinge_at(f, left, right)) is not None]
+    found = [h for left, right in pairwise(parts) if (h := _hinge_at(f, left, right)) is not None]
     return max(found, key=lambda h: float("inf") if h.reach is None else h.reach, default=None)
 
 

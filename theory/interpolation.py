@@ -1,12 +1,17 @@
-"""Where a piecewise-linear interpolant puts its nodes, its error bound, and the bound no such function can beat."""
+"""Hinges joined to a piecewise-linear interpolant: designs, weights, and the bound that no such function can beat."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 from .enclosures import ball_function
+from .errors import Unsupported
+from .gates import Hinge
+from .shallow import Design, Network, Term, dyadic_values
+from .staircases import round_up
 from .supremum import Unbounded, supremum
 from .symbols import x
 from .target import SmoothPiece, Target
@@ -23,11 +28,11 @@ class Nodes:
     @property
     def widest(self) -> Fraction:
         """The widest cell."""
-        return max(q - p for p, q in zip(self.points, self.points[1:]))
+        return max(q - p for p, q in pairwise(self.points))
 
 
 def nodes_for(f: Target, cells: int) -> Nodes:
-    """At most ``cells`` cells (at least one per smooth piece), shared among the pieces so that their errors are even."""
+    """At most ``cells`` cells (at least one per smooth piece), shared among the pieces so that errors are even."""
     parts = f.pieces
     counts = _counts(f, parts, max(cells, len(parts)))
     points: list[Fraction] = [f.a]
@@ -53,7 +58,7 @@ def interpolation_barrier(f: Target, cells: int) -> tuple[Fraction, tuple[Fracti
             for k in range(2**level):
                 u, v = (part.left + part.length * Fraction(k + e, 2**level) for e in (0, 1))
                 try:
-                    least = -supremum(lambda t: -abs(second(t)), u, v, tolerance=Fraction(1, 20), budget=200).upper
+                    least = -supremum(lambda t, g=second: -abs(g(t)), u, v, tolerance=Fraction(1, 20), budget=200).upper
                 except Unbounded:
                     continue
                 value = least * ((v - u) / cells) ** 2 / 16
@@ -110,3 +115,78 @@ def _counts(f: Target, parts: tuple[SmoothPiece, ...], cells: int) -> list[int]:
         fits = sum(_count(f, part, middle) for part in parts) <= cells
         low, high = (low, middle) if fits else (middle, high)
     return [_count(f, part, high) for part in parts]
+
+
+def interpolation_design(f: Target, part: Hinge, cells: int) -> Design:
+    """max over the pieces of h²/8·sup|f″| (L·h/2 where f″ has no bound); a hinge with a gap may add a third of it."""
+    nodes = nodes_for(f, cells)
+    terms = [Term("interpolation", nodes.formula, nodes.bound)]
+    if part.gap:
+        terms.append(Term("rounded hinges", "Σ|c|·gap/λ", _gap_budget(f, nodes.bound)))
+    return Design(tuple(terms), {"h": nodes.widest}, nodes)
+
+
+def _gap_budget(f: Target, interpolation: Fraction) -> Fraction:
+    """What the hinges' gap may cost: a third of the interpolation error; 2^-10 of f's rise where that is zero."""
+    return interpolation / 3 if interpolation else f.lipschitz.upper * f.length / 2**10
+
+
+def interpolation(f: Target, part: Hinge, design: Design, bits: int) -> tuple[Network, tuple[Term, ...]]:
+    """The interpolant at the design's nodes; rounding the values moves it by at most their largest rounding error."""
+    assert design.nodes is not None
+    values, error = dyadic_values(f, list(design.nodes.points), bits)
+    network = _hinge_network(part, design.nodes.points, values, design.terms[1].value if part.gap else Fraction(0))
+    return network, (Term("rounded weights", "max|y − f|", error),)
+
+
+def balanced_design(f: Target, part: Hinge, cells: int) -> Design:
+    """Convex f lies below its interpolant: lowering it by half the error halves the bound, h²/16·sup f″, and no
+    piecewise-linear function with these cells does better on a parabola."""
+    if part.gap:
+        raise Unsupported(
+            f"activation {part.activation.name!r} is a hinge only far out: use construction interpolation"
+        )
+    nodes = nodes_for(f, cells)
+    if bend(f) == 0:
+        raise Unsupported(f"target {f.text!r} is not proven convex or concave on the interval: use interpolation")
+    return Design((Term("balanced interpolation", "h²/16·sup|f″|", nodes.bound / 2),), {"h": nodes.widest}, nodes)
+
+
+def balanced(f: Target, part: Hinge, design: Design, bits: int) -> tuple[Network, tuple[Term, ...]]:
+    """The interpolant of a convex (concave) target, lowered (raised) by half its error."""
+    assert design.nodes is not None
+    values, error = dyadic_values(f, list(design.nodes.points), bits)
+    lowered = [v - bend(f) * design.terms[0].value for v in values]
+    return _hinge_network(part, design.nodes.points, lowered, Fraction(0)), (
+        Term("rounded weights", "max|y − f|", error),
+    )
+
+
+def _hinge_network(part: Hinge, points: tuple[Fraction, ...], values: list[Fraction], gap_budget: Fraction) -> Network:
+    """y₀ + s₀(x − a) + Σ (s_k − s_{k−1}) relu(x − x_k), with relu and x written in the hinge.
+
+    relu(z) = (φ(kink + λz) − value − left·λz)/((right − left)λ); what is left over of x is one more unit at an end.
+    """
+    slopes = [(v - u) / (q - p) for p, q, u, v in zip(points, points[1:], values, values[1:])]
+    turns = [(p, t - s) for p, s, t in zip(points[1:], slopes, slopes[1:]) if t != s]
+    jump, a, b = part.right - part.left, points[0], points[-1]
+    line = slopes[0] - sum((d for _, d in turns), Fraction(0)) * part.left / jump
+    end, arm = (a, part.right) if part.right else (b, part.left)
+    outer = [d / jump for _, d in turns]
+    knots = [p for p, _ in turns]
+    if line:
+        knots, outer = [end, *knots], [line / arm, *outer]
+    size = sum((abs(c) for c in outer), Fraction(0))
+    scale = _hinge_scale(part, b - a, size, gap_budget)
+    # The straight line's constant: at a for the left end; at b the line is written line·(x − b) + line·(b − a).
+    constant = values[0] + sum((d * part.left / jump * (p - a) for p, d in turns), Fraction(0)) + line * (end - a)
+    outer = [c / scale for c in outer]
+    constant -= part.value * sum(outer, Fraction(0))
+    return Network(part.activation, constant, tuple(knots), (scale,) * len(knots), tuple(outer), part.kink)
+
+
+def _hinge_scale(part: Hinge, length: Fraction, size: Fraction, gap_budget: Fraction) -> Fraction:
+    """λ: small enough that the arms reach over the interval, or so large that the gap costs no more than its budget."""
+    if part.gap:
+        return max(round_up(size * part.gap / gap_budget), Fraction(1)) if size else Fraction(1)
+    return min(Fraction(1), part.reach / length) if part.reach is not None else Fraction(1)

@@ -45,7 +45,7 @@ class Unbounded(Unsupported):
 def supremum(
     g: Ball, a: Fraction, b: Fraction, *, tolerance: Fraction = Fraction(1, 200), budget: int = 6_000
 ) -> Supremum:
-    """Enclose the supremum of ``g`` over ``[a, b]`` to the relative ``tolerance``, or as near as ``budget`` boxes allow.
+    """Enclose the supremum of ``g`` over ``[a, b]`` to the relative ``tolerance``, or as near as ``budget`` boxes get.
 
     ``g`` maps a ball to a ball that contains every value of the function on it. The upper bound holds whether or not
     the tolerance was reached. Raises :class:`Unbounded` where halving does not make the enclosure finite.

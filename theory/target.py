@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from itertools import pairwise
 
 import flint
 import sympy
@@ -116,7 +117,7 @@ class Target:
         joints = [p for p in self.pieces if p.expr is not None]
         if not joints:
             _require_matching_branches(self)
-        for left, right in zip(joints, joints[1:]):
+        for left, right in pairwise(joints):
             _require_joint(self, left, right)
         if joints:
             _require_borders(self, joints)
@@ -140,7 +141,7 @@ class Target:
 def target(text: str | sympy.Expr, interval: tuple[object, object] | str = (0, 1)) -> Target:
     """The target that ``text`` writes on ``interval`` = (a, b): numbers, exact decimals or fractions as text.
 
-    Raises :class:`InputError` for a formula that is not allowed, and for an interval that is empty, reversed or infinite.
+    Raises :class:`InputError` for a formula that is not allowed and an interval that is empty, reversed or infinite.
 
     >>> target("abs(x)", "-1,1").lipschitz.upper
     Fraction(1, 1)
@@ -208,7 +209,7 @@ def _slope(f: Target, piece: SmoothPiece) -> Supremum:
             steep = readable(exact(abs(derivative(exact_value(beside))).mid()), 2)
         raise Unsupported(
             f"no bound was found for the slope of {f.text!r} near x = {near} (|f′| = {steep} at distance "
-            f"{readable(abs(beside - error.where), 1)}), and these theorems need one; keep the interval away from {near}"
+            f"{readable(abs(beside - error.where), 1)}), and these theorems need one; keep away from {near}"
         ) from None
 
 
@@ -274,7 +275,7 @@ def _require_irrational_joint(f: Target, left: SmoothPiece, right: SmoothPiece) 
 
 
 def _require_matching_branches(f: Target) -> None:
-    """Continuity without knowing where the borders are: the branches differ by a multiple of what the condition compares.
+    """Continuity without knowing where the borders are: branches differ by a multiple of what the condition compares.
 
     |u| = u or −u at u ≥ 0 differ by 2u, max(u, v) by u − v: both vanish exactly at the border.
     """
