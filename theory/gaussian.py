@@ -1,4 +1,4 @@
-r"""Gaussian expectations E[(f⁽ⁿ⁾(√q·z))^p], z ~ N(0, 1): always a proven enclosure, where a rule gives it a closed form.
+r"""Gaussian expectations E[(f⁽ⁿ⁾(√q·z))^p], z ~ N(0, 1): always enclosed, in closed form where a rule gives one.
 
 The enclosure is Arb's rigorous quadrature between the exact borders of f, plus an analytic bound for both tails
 (:mod:`.tails`). A closed form (:mod:`.gaussian_rules`) is stated only if it lies in the enclosure.
@@ -101,44 +101,35 @@ def _variance_ball(variance: sympy.Expr | arb) -> arb:
     return variance if isinstance(variance, arb) else number(variance)
 
 
-def _tail_bound(t: Tail, variance: Fraction, cut: Fraction, power: int) -> arb:
-    """An upper bound of ∫_cut^∞ |f(x)|^power N(x; 0, variance) dx.
+@dataclass(frozen=True)
+class _Majorant:
+    """|f(x)| ≤ factor·growth(x) for every x ≥ start."""
 
-    Each monomial m of |f|^power times the density has x·(log m)′ ≤ S < −1 for x ≥ cut, hence m(x) ≤ m(cut)·(x/cut)^S
-    and the integral is at most m(cut)·cut/(−S−1).
-    """
-    density = Growth(exponent=((2, sympy.Rational(-variance.denominator, 2 * variance.numerator)),))
-    product = Tail({m: abs(number(c) if isinstance(c, sympy.Expr) else c) for m, c in t.terms.items()}, t.start)
-    h = product
-    for _ in range(power - 1):
-        h = h * product
-    total = arb(0)
-    for m, c in h.terms.items():
-        weighted = m * density
-        slope = _slope_bound(weighted, cut)
-        if not slope < -1:
-            raise TailUndecided(f"{m} against the normal density does not yet decrease at {cut}")
-        length = arb(fmpq(cut.numerator, cut.denominator))
-        total += (abs(c) * value_at(weighted, cut) * length / (-slope - 1)).upper() if not _is_zero(c) else 0
-    q = arb(fmpq(variance.numerator, variance.denominator))
-    return total / (2 * arb.pi() * q).sqrt()
+    start: Fraction
+    factor: arb
+    growth: Growth
 
 
-def _is_zero(c: Any) -> bool:
-    return bool(c == 0)
+def _majorant(t: Tail) -> _Majorant:
+    ordered = list(t)
+    if not ordered:
+        return _Majorant(t.start, arb(0), Growth())
+    growth = ordered[0][0]
+    ratios = Tail({m * growth.to(sympy.Integer(-1)): c for m, c in ordered}, t.start)
+    return _Majorant(t.start, abs(ratios.enclosure()).upper(), growth)
 
 
 @lru_cache(maxsize=512)
-def _tails_of(expr: sympy.Expr) -> tuple[Tail, ...]:
-    """The tails of ``expr`` that can be expanded, earliest start first."""
-    found: list[Tail] = []
+def _majorants(expr: sympy.Expr) -> tuple[_Majorant, ...]:
+    """Bounds of |expr| on the right tail, earliest start first."""
+    found: list[_Majorant] = []
     why = ""
     for start, order in ATTEMPTS:
         try:
-            found.append(tail(expr, start, order))
+            with ctx.workprec(160):
+                found.append(_majorant(tail(expr, start, order)))
         except TailUndecided as reason:
             why = str(reason)
-            continue
         if len(found) == 2:
             break
     if not found:
@@ -146,17 +137,38 @@ def _tails_of(expr: sympy.Expr) -> tuple[Tail, ...]:
     return tuple(found)
 
 
-def _cut(expr: sympy.Expr, power: int, variance: arb, bits: int) -> tuple[Fraction, arb]:
+def _tail_bound(f: _Majorant, variance: Fraction, cut: Fraction, power: int, weigh: bool = False) -> arb:
+    """An upper bound of ∫_cut^∞ |f(x)|^power N(x; 0, variance) dx; with ``weigh`` times x²/variance where that is > 1.
+
+    The integrand's majorant m has x·(log m)′ ≤ S < −1 for x ≥ cut, hence m(x) ≤ m(cut)·(x/cut)^S there, and the
+    integral is at most m(cut)·cut/(−S−1).
+    """
+    q = arb(fmpq(variance.numerator, variance.denominator))
+    inverse = sympy.Rational(variance.denominator, variance.numerator)
+    m = f.growth.to(sympy.Integer(power)) * Growth(exponent=((2, -inverse / 2),))
+    factor = f.factor**power
+    if weigh:  # |z² − 1| ≤ z² beyond the standard deviation, and z² ≥ 1 there
+        if cut * cut < variance:
+            raise TailUndecided("the cut lies within the standard deviation")
+        m, factor = m * Growth(sympy.Integer(2)), factor / q
+    slope = _slope_bound(m, cut)
+    if not slope < -1:
+        raise TailUndecided(f"the integrand does not yet decrease at {cut}")
+    length = arb(fmpq(cut.numerator, cut.denominator))
+    return factor * value_at(m, cut) * length / (-slope - 1) / (2 * arb.pi() * q).sqrt()
+
+
+def _cut(expr: sympy.Expr, power: int, variance: arb, bits: int, weigh: bool = False) -> tuple[Fraction, arb]:
     """Where to cut the right tail, in units of x, and the proven bound of what is cut off."""
     upper = exact(variance.upper())
     root = exact(variance.sqrt().upper())
     goal = arb(2) ** (-bits)
     best: tuple[Fraction, arb] | None = None
-    for t in _tails_of(expr):
+    for t in _majorants(expr):
         for deviations in (6, 8, 10, 12, 14, 17, 20, 25, 32, 45, 64, 100):
             cut = max(t.start, Fraction(round(root * deviations * 64) + 1, 64))
             try:
-                bound = _tail_bound(t, upper, cut, power)
+                bound = _tail_bound(t, upper, cut, power, weigh)
             except TailUndecided:
                 continue
             if best is None or bound < best[1]:
@@ -168,55 +180,68 @@ def _cut(expr: sympy.Expr, power: int, variance: arb, bits: int) -> tuple[Fracti
     return best
 
 
-def _piece_integral(piece: Piece, power: int, variance: arb, bits: int) -> arb:
-    """∫ piece^power N(x; 0, variance) dx, enclosed; the integration variable is z = x/√variance."""
+def _piece_integral(piece: Piece, power: int, variance: arb, bits: int, weigh: bool = False) -> acb:
+    """∫ piece^power N(x; 0, variance) dx, enclosed; the integration variable is z = x/√variance.
+
+    With ``weigh`` the imaginary part carries the same integral weighed with z² − 1 (see :func:`value_and_slope`).
+    """
     if piece.expr == 0:
-        return arb(0)
+        return acb(0)
     f, root = program(piece.expr), variance.sqrt()
+    bits += _smallness(f, root, power)
     slack = arb(0)
     ends = []
     for end, mirrored in ((piece.left, True), (piece.right, False)):
         if end not in (sympy.oo, -sympy.oo):
             ends.append(number(end) / root)
             continue
-        cut, bound = _cut(piece.expr.subs(x, -x) if mirrored else piece.expr, power, variance, bits)
+        cut, bound = _cut(piece.expr.subs(x, -x) if mirrored else piece.expr, power, variance, bits, weigh)
         slack += arb(0, bound.upper())
         z = arb(fmpq(cut.numerator, cut.denominator)) / root
         ends.append(-z if mirrored else z)
     if not ends[0] < ends[1]:  # the cut fell inside the border: nothing is left between, all is tail
-        other = piece.right if piece.left == -sympy.oo else piece.left
-        far = Piece(other - 1, other, piece.expr) if piece.left == -sympy.oo else Piece(other, other + 1, piece.expr)
-        return _beyond(piece, far, power, variance, bits)
+        return _beyond(piece, power, variance, bits, weigh)
     norm = (2 * arb.pi()).sqrt()
 
     def integrand(z: acb, analytic: bool) -> acb:
-        value = f(z * root, analytic)
-        return (value if power == 1 else value**power) * (-z * z / 2).exp()
+        value, square = f(z * root, analytic), z * z
+        value = (value if power == 1 else value**power) * (-square / 2).exp()
+        return value * (1 + (square - 1) * acb(0, 1)) if weigh else value
 
     eps = arb(2) ** (-bits)
     result = acb.integral(integrand, acb(ends[0]), acb(ends[1]), rel_tol=eps, abs_tol=eps, eval_limit=40_000)
-    if not result.is_finite() or not result.imag.contains(0):
+    if not result.is_finite() or not (weigh or result.imag.contains(0)):
         raise Unsupported(f"{str(piece.expr)[:60]} has no proven integral on ({piece.left}, {piece.right})")
-    return result.real / norm + slack
+    return result / norm + (acb(slack, slack) if weigh else slack)
 
 
-def _beyond(piece: Piece, near: Piece, power: int, variance: arb, bits: int) -> arb:
+def _smallness(f: Any, root: arb, power: int) -> int:
+    """How many more bits of absolute precision a small integrand needs to keep its relative precision (0 to 600)."""
+    sizes = [abs(f(side * root, False)) for side in (arb(1), arb(-1), arb(2), arb(-2))]
+    finite = [s.upper() for s in sizes if s.is_finite() and s > 0]
+    if not finite:
+        return 0
+    largest = max(finite)
+    return 0 if largest > 1 else min(600, int(-power * float((largest.log() / arb(2).log()).mid())))
+
+
+def _beyond(piece: Piece, power: int, variance: arb, bits: int, weigh: bool) -> acb:
     """A half-line that begins beyond the usual cut: integrate one unit next to the border, bound the rest."""
     mirrored = piece.left == -sympy.oo
-    start = number(near.right if not mirrored else near.left)
-    edge = exact(abs(start).lower())
+    border = piece.right if mirrored else piece.left
+    near = Piece(border - 1, border, piece.expr) if mirrored else Piece(border, border + 1, piece.expr)
     expr = piece.expr.subs(x, -x) if mirrored else piece.expr
-    bound = None
-    for t in _tails_of(expr):
+    edge = exact(abs(number(border)).lower()) + 1
+    for t in _majorants(expr):
         try:
-            bound = _tail_bound(t, exact(variance.upper()), max(edge, t.start), power) if edge >= t.start else None
+            bound = _tail_bound(t, exact(variance.upper()), edge, power, weigh) if edge >= t.start else None
         except TailUndecided:
             continue
         if bound is not None:
-            break
-    if bound is None:
-        raise Unsupported(f"no proven bound for the far piece {piece}")
-    return _piece_integral(near, power, variance, bits) + arb(0, bound.upper())
+            slack = arb(0, bound.upper())
+            rest = acb(slack, slack) if weigh else acb(slack)
+            return _piece_integral(near, power, variance, bits, weigh) + rest
+    raise Unsupported(f"no proven bound for the far piece {piece}")
 
 
 def _check_defined(piece: Piece) -> None:
@@ -250,8 +275,19 @@ def enclosure(parts: tuple[Piece, ...], power: int, variance: sympy.Expr | arb, 
         total = arb(0)
         for piece in parts:
             _check_defined(piece)
-            total += _piece_integral(piece, power, q, bits)
+            total += _piece_integral(piece, power, q, bits).real
         return total
+
+
+def value_and_slope(parts: tuple[Piece, ...], power: int, variance: arb, digits: int = DIGITS) -> tuple[arb, arb]:
+    """E[h^power] and its derivative by the variance q, in one integration.
+
+    The density's derivative is ∂N/∂q = N·(z² − 1)/(2q) with z = x/√q, so no derivative of h is needed and h may jump.
+    """
+    bits = int(digits * 3.3220) + 8
+    with ctx.workprec(bits + 24):
+        total = sum((_piece_integral(piece, power, variance, bits, weigh=True) for piece in parts), acb(0))
+        return total.real, total.imag / (2 * variance)
 
 
 def _at_zero(parts: tuple[Piece, ...], power: int) -> arb:
@@ -328,7 +364,7 @@ def moment(f: Activation | str, power: int = 2, order: int = 0, variance: Any = 
 def moment_formula(
     f: Activation | str, power: int = 2, order: int = 0, symbol: sympy.Symbol | None = None
 ) -> sympy.Expr | None:
-    """The moment's closed form as a function of the variance, or None; checked against enclosures at three variances."""
+    """The moment's closed form as a function of the variance, or None; checked by enclosure at three variances."""
     f = activation(f)
     q = symbol or sympy.Symbol("q", positive=True)
     parts = _pieces_of(f, order)

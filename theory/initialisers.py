@@ -271,7 +271,7 @@ def _isometry(f: Activation) -> tuple[sympy.Eq, list[Step]]:
     equation = sympy.Eq(sympy.Max(fan_in, fan_out) * v, 1)
     return equation, [
         Step(
-            "The vectors along the longer side are orthonormal: the squares of their max(fan_in, fan_out) entries sum to 1.",
+            "Vectors along the longer side are orthonormal: their max(fan_in, fan_out) squares sum to 1.",
             None,
             "W distributed by Haar measure, so that all entries have the same variance",
         ),
