@@ -23,7 +23,7 @@ from flint import arb, ctx
 from . import initialisers
 from .activations import Activation, activation
 from .errors import InputError, Unsupported
-from .gaussian import enclosure, exact_number, value_and_slope
+from .gaussian import enclosure, exact_number, moment, value_and_slope
 from .holomorphic import number
 from .initialisers import Initialiser, initialiser
 from .pieces import Piece, differentiated, pieces
@@ -60,7 +60,7 @@ class Prediction:
     activation: str
     initialiser: str
     layers: tuple[LayerVariance, ...]
-    #: "exact" (a positively homogeneous activation), "enclosed", or "enclosed, settled" (an invariant interval was proven)
+    #: "exact" (positively homogeneous activation), "enclosed", or "enclosed, settled" (an invariant interval is proven)
     status: str
 
     @property
@@ -95,20 +95,24 @@ def verdict(growth: arb) -> str:
     return "stable" if growth > arb(1) / STABLE_FACTOR and growth < STABLE_FACTOR else "not decided"
 
 
-def slopes(f: Activation) -> tuple[sympy.Expr, sympy.Expr] | None:
-    """(a, b) if f(x) = a·x for x > 0 and b·x for x < 0 (positively homogeneous), else None."""
+def homogeneity(f: Activation) -> int | None:
+    """The degree k if f(x) = a·x^k for x > 0 and b·x^k for x < 0 (positively homogeneous), else None.
+
+    >>> homogeneity(activation("leaky_relu")), homogeneity(activation("squared_relu")), homogeneity(activation("elu"))
+    (1, 2, None)
+    """
     parts = pieces(f.expr)
-    if len(parts) == 1:
-        parts = (Piece(-sympy.oo, sympy.S.Zero, parts[0].expr), Piece(sympy.S.Zero, sympy.oo, parts[0].expr))
-    if len(parts) != 2 or parts[0].right != 0:
+    if len(parts) > 2 or (len(parts) == 2 and parts[0].right != 0):
         return None
-    found = []
-    for part in reversed(parts):
-        slope = sympy.diff(part.expr, x)
-        if slope.has(x) or sympy.expand(part.expr - slope * x) != 0:
+    degrees = set()
+    for part in parts:
+        degree = sympy.degree(part.expr, x) if part.expr.is_polynomial(x) else -1
+        if part.expr == 0:
+            continue
+        if degree < 0 or (part.expr / x**degree).has(x):
             return None
-        found.append(slope)
-    return found[0], found[1]
+        degrees.add(int(degree))
+    return degrees.pop() if len(degrees) == 1 else None
 
 
 class Maps:
@@ -122,7 +126,7 @@ class Maps:
         self.f, self.digits = f, digits
         self.values = pieces(f.expr)
         self.derivatives = differentiated(self.values, 1)
-        self.homogeneous = slopes(f)
+        self.degree = homogeneity(f)
         enclosure(self.values, 2, sympy.S.One, 8)  # refuses a formula that is not real everywhere, or grows too fast
 
     def second_moment(self, q: arb) -> tuple[arb, arb]:
@@ -134,10 +138,8 @@ class Maps:
         return self._over(self.derivatives, q)
 
     def _over(self, parts: tuple[Piece, ...], q: arb) -> tuple[arb, arb]:
-        if self.homogeneous:
-            a, b = self.homogeneous
-            mean = number((a**2 + b**2) / 2)
-            return (q * mean, mean) if parts is self.values else (mean, arb(0))
+        if self.degree is not None:
+            return self._homogeneous(parts, q)
         if not q > 0:
             what = "stays finite" if not q.is_finite() else "is positive"
             raise Unsupported(
@@ -153,6 +155,13 @@ class Maps:
         curvature = _curvature(parts, _power_of_two_above(q)) / q**2
         curve = arb(0, curvature.upper())
         return value + slope * offset + curve * radius * radius / 2, slope + curve * offset
+
+    def _homogeneous(self, parts: tuple[Piece, ...], q: arb) -> tuple[arb, arb]:
+        """E h(√q z)² = q^k·E h(z)² for h of degree k."""
+        order = 0 if parts is self.values else 1
+        exact_moment, k = moment(self.f, 2, order), max(self.degree - order, 0)  # type: ignore[operator]
+        unit = exact_moment.enclosure if exact_moment.closed_form is None else number(exact_moment.closed_form)
+        return unit * q**k, (k * unit * q ** (k - 1) if k else arb(0))
 
 
 def _power_of_two_above(q: arb) -> sympy.Rational:
@@ -223,7 +232,7 @@ def _predict(
         scales = [initialisers.ball(row.variance(m, n, given)) for m, n in pairwise(sizes)]
         forward, settled = _forward(maps, sizes, scales, number(bias), number(start))
         layers = _backward(maps, sizes, scales, forward)
-    status = "exact" if maps.homogeneous else "enclosed, settled" if settled else "enclosed"
+    status = "exact" if maps.degree is not None else "enclosed, settled" if settled else "enclosed"
     return Prediction(f.name, row.name, layers, status)
 
 
@@ -236,7 +245,7 @@ def _width(n: Any) -> int:
 def _forward(
     maps: Maps, sizes: list[int], scales: list[arb], bias: arb, start: arb
 ) -> tuple[list[tuple[arb, arb]], bool]:
-    """(E z², E f(z)²) per layer; once an interval is proven to map into itself it holds for all further equal layers."""
+    """(E z², E f(z)²) per layer; an interval proven to map into itself holds for all further equal layers."""
     found: list[tuple[arb, arb]] = []
     trapped = False
     incoming, previous = start, None
@@ -247,7 +256,7 @@ def _forward(
             continue
         trapped = False
         m2 = maps.second_moment(q)[0]
-        if previous is not None and not maps.homogeneous and abs(q - previous) < SETTLED * abs(q):
+        if previous is not None and maps.degree is None and abs(q - previous) < SETTLED * abs(q):
             interval = _invariant(maps, n * v, bias, q, previous)
             if interval is not None:
                 q, m2, trapped = interval[0], interval[1], True
