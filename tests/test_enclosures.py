@@ -88,3 +88,36 @@ def test_unknown_heads_and_free_symbols_are_named():
         ball_function(sympy.Function("g")(x))
     with pytest.raises(InputError, match="no value given for y"):
         ball_function(x + sympy.Symbol("y"))
+
+
+INTEGRALS = [
+    (sympy.exp(x), 0, 1, sympy.E - 1),
+    (sympy.sqrt(x), 0, 1, sympy.Rational(2, 3)),
+    (x ** sympy.Rational(-1, 3), 1, 8, sympy.Rational(9, 2)),
+    (sympy.atan(3 * x), 0, 1, sympy.atan(3) - sympy.log(10) / 6),
+    (sympy.asin(x), 0, 1, sympy.pi / 2 - 1),
+    (sympy.acos(x), 0, 1, sympy.Integer(1)),
+    (x ** sympy.sqrt(2), 1, 2, (2 ** (1 + sympy.sqrt(2)) - 1) / (1 + sympy.sqrt(2))),
+    (sympy.log(x), 1, 3, 3 * sympy.log(3) - 2),
+]
+
+
+@pytest.mark.parametrize(("expression", "a", "b", "value"), INTEGRALS, ids=lambda v: str(v))
+def test_complex_balls_integrate(expression, a, b, value):
+    """Proven quadrature needs balls that know where a function stops being analytic."""
+    f = ball_function(expression)
+    with flint.ctx.workprec(100):
+        integral = flint.acb.integral(lambda z, analytic: f(z, analytic=analytic), a, b).real
+        assert integral.overlaps(enclose(value))
+        assert integral.rad() < arb(10) ** -15
+
+
+@pytest.mark.parametrize("function", [sympy.sqrt(x), sympy.log(x), sympy.asin(x + 2), x ** sympy.Rational(1, 3)])
+def test_on_a_cut_nothing_analytic_is_claimed(function):
+    across = flint.acb(arb(-2, "0.5"), arb(0, "0.5")) if function != sympy.asin(x + 2) else flint.acb(0)
+    assert not ball_function(function)(across, analytic=True).is_finite()
+
+
+def test_branches_are_refused_on_complex_balls():
+    with pytest.raises(Unsupported, match="branches"):
+        ball_function(ACTIVATIONS["relu"].expr)(flint.acb(1, 1))

@@ -13,7 +13,7 @@ from typing import Any
 
 import flint
 import sympy
-from flint import arb, arb_series, fmpq
+from flint import acb, arb, arb_series, fmpq
 from sympy.core.function import AppliedUndef
 
 from .errors import InputError, Unsupported
@@ -24,8 +24,7 @@ MAX_BITS = 40_000
 #: Beyond this radius monotone functions are enclosed from the ends of the ball, which is then much tighter.
 _WIDE = arb(2) ** -20
 
-Operand = Any  # arb, arb_series or bool | None (a condition)
-Step = tuple[Callable[..., Operand], tuple[int, ...]]
+Operand = Any  # arb, acb, arb_series or bool | None (a condition)
 
 
 def exact_value(value: int | float | str | Fraction | sympy.Rational | arb) -> arb:
@@ -46,30 +45,72 @@ def exact_value(value: int | float | str | Fraction | sympy.Rational | arb) -> a
 
 
 class BallFunction:
-    """A compiled expression: call it with one ball per symbol, at the precision in ``flint.ctx``."""
+    """A compiled expression: call it with one ball per symbol, at the precision in ``flint.ctx``.
+
+    Takes real balls and series, and complex balls where the expression has no branches. With ``analytic`` the result is
+    not finite wherever the function may fail to be analytic (on a branch cut): what ``acb.integral`` asks for.
+    """
 
     def __init__(self, expression: sympy.Expr, symbols: Sequence[sympy.Symbol]) -> None:
         unknown = expression.free_symbols - set(symbols)
         if unknown:
             raise InputError(f"no value given for {', '.join(sorted(map(str, unknown)))} in {str(expression)[:80]}")
         self.expression = expression
-        self.arity = len(symbols)
-        self.steps: list[Step] = []
-        self._slots: dict[sympy.Basic, int] = {symbol: i for i, symbol in enumerate(symbols)}
-        self.result = self._compile(expression)
+        writer = _Writer(symbols)
+        result = writer.name(expression)
+        self._constants, self._body = writer.compiled(result)
+        self._at_precision: dict[int, tuple[Operand, ...]] = {}
 
-    def __call__(self, *arguments: arb | arb_series) -> arb:
-        values: list[Operand] = list(arguments)
-        for function, operands in self.steps:
-            values.append(function(*[values[i] for i in operands]))
-        return values[self.result]
+    def __call__(self, *arguments: arb | acb | arb_series, analytic: bool = False) -> arb:
+        """Enclose the expression on these balls."""
+        constants = self._at_precision.get(flint.ctx.prec)
+        if constants is None:
+            constants = self._at_precision[flint.ctx.prec] = self._constants()
+        return self._body(constants, analytic, *arguments)
 
-    def _compile(self, node: sympy.Basic) -> int:
-        if node not in self._slots:
-            operands = tuple(self._compile(child) for child in _children(node))
-            self.steps.append((_operation(node), operands))
-            self._slots[node] = self.arity + len(self.steps) - 1
-        return self._slots[node]
+
+class _Writer:
+    """Writes an expression as straight-line Python: equal parts are computed once, constants once a precision.
+
+    Only names made here stand in that source: no outside text enters it.
+    """
+
+    def __init__(self, symbols: Sequence[sympy.Symbol]) -> None:
+        self.names: dict[sympy.Basic, str] = {symbol: f"x{i}" for i, symbol in enumerate(symbols)}
+        self.arguments = [f"x{i}" for i in range(len(symbols))]
+        self.lines: dict[bool, list[str]] = {True: [], False: []}  # constant or not
+        self.constants: list[str] = []
+        self.scope: dict[str, Any] = {}
+
+    def name(self, node: sympy.Basic) -> str:
+        if node not in self.names:
+            operands = [self.name(child) for child in _children(node)]
+            constant = not node.free_symbols
+            name = f"{'c' if constant else 't'}{len(self.names)}"
+            self.lines[constant].append(f"{name} = {self._right_side(node, operands)}")
+            if constant:
+                self.constants.append(name)
+            self.names[node] = name
+        return self.names[node]
+
+    def _right_side(self, node: sympy.Basic, operands: list[str]) -> str:
+        if isinstance(node, (sympy.Add, sympy.Mul)):
+            return (" + " if isinstance(node, sympy.Add) else " * ").join(operands)
+        function = f"f{len(self.scope)}"
+        operation = self.scope[function] = _operation(node)
+        return f"{function}({', '.join([*operands, 'analytic'] if operation in _WITH_CUTS else operands)})"
+
+    def compiled(self, result: str) -> tuple[Callable[[], tuple[Operand, ...]], Callable[..., Operand]]:
+        constants = ", ".join(self.constants) + ("," if self.constants else "")
+        unpack = [f"{constants} = constants"] if self.constants else []
+        source = [
+            "def constants(analytic=False):",
+            *(f"    {line}" for line in self.lines[True]), f"    return ({constants})",
+            f"def body({', '.join(['constants', 'analytic', *self.arguments])}):",
+            *(f"    {line}" for line in [*unpack, *self.lines[False]]), f"    return {result}",
+        ]  # fmt: skip
+        exec(compile("\n".join(source), "<ball function>", "exec"), self.scope)
+        return self.scope["constants"], self.scope["body"]
 
 
 @lru_cache(maxsize=4096)
@@ -153,7 +194,7 @@ def _operation(node: sympy.Basic) -> Callable[..., Operand]:
     if isinstance(node, sympy.Float):
         return _operation(sympy.Rational(node))
     if isinstance(node, sympy.Pow):
-        return _power(node.exp) if node.exp.is_Rational else lambda b, e: (e * b.log()).exp()
+        return _power(node.exp) if node.exp.is_Rational else _general_power
     for head, operation in _OPERATIONS.items():
         if isinstance(node, head):
             return operation
@@ -161,19 +202,47 @@ def _operation(node: sympy.Basic) -> Callable[..., Operand]:
     raise Unsupported(f"{kind} {str(node)[:60]} ({type(node).__name__}) has no enclosure")
 
 
-def _power(exponent: sympy.Rational) -> Callable[[Operand], Operand]:
+def _power(exponent: sympy.Rational) -> Callable[..., Operand]:
     p, q = int(exponent.p), int(exponent.q)
-    if q == 1:
-        return lambda b: _integer_power(b, p)
-    if q == 2:
-        return lambda b: _integer_power(b.sqrt(), p)
+    return (lambda b: _integer_power(b, p)) if q == 1 else _root(p, q)
 
-    def rational(b: Operand) -> Operand:
-        if isinstance(b, arb_series):
+
+@lru_cache(maxsize=256)
+def _root(p: int, q: int) -> Callable[..., Operand]:
+    """b^(p/q) for q > 1."""
+
+    def apply(b: Operand, analytic: bool = False) -> Operand:
+        if isinstance(b, acb):
+            return b.pow(arb(fmpq(p, q)), analytic=analytic)
+        if isinstance(b, arb_series) and q > 2:
             return (b.log() * arb(fmpq(p, q))).exp()
-        return b.root(q) ** p
+        return _integer_power(b.sqrt() if q == 2 else b.root(q), p)
 
-    return rational
+    _WITH_CUTS.add(apply)
+    return apply
+
+
+def _general_power(base: Operand, exponent: Operand, analytic: bool = False) -> Operand:
+    return (exponent * _logarithm(base, analytic)).exp()
+
+
+def _logarithm(b: Operand, analytic: bool = False) -> Operand:
+    return b.log(analytic=analytic) if isinstance(b, acb) else _real_logarithm(b)
+
+
+def _cut(name: str, along: str) -> Callable[..., Operand]:
+    """An inverse function whose branch cuts run outward from ±1 (asin, acos) or ±i (atan), where it is not analytic."""
+    on_reals = (lambda b: b.acos()) if name == "acos" else _monotone(name)
+
+    def apply(b: Operand, analytic: bool = False) -> Operand:
+        if not isinstance(b, acb):
+            return on_reals(b)
+        across, outward = (b.real, b.imag) if along == "imaginary" else (b.imag, b.real)
+        if analytic and across.contains(0) and not outward.abs_upper() < 1:
+            return acb(arb.nan(), arb.nan())
+        return getattr(b, name)()
+
+    return apply
 
 
 def _integer_power(b: Operand, n: int) -> Operand:
@@ -216,6 +285,8 @@ def _is_true(truth: bool | None) -> bool:
 
 def _relation(a: Operand, kind: str, b: Operand = 0) -> bool | None:
     """True or False where the balls decide it, else None."""
+    if isinstance(a, acb) or isinstance(b, acb):
+        raise Unsupported("branches have no meaning on complex balls: take the formula apart at its borders first")
     a, b = (v[0] if isinstance(v, arb_series) else arb(v) for v in (a, b))
     if a.is_nan() or b.is_nan():
         return None
@@ -265,20 +336,6 @@ def _minimum(*values: arb) -> arb:
     return -_maximum(*(-v for v in values))
 
 
-def _add(*terms: Operand) -> Operand:
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total
-
-
-def _multiply(*factors: Operand) -> Operand:
-    product = factors[0]
-    for factor in factors[1:]:
-        product = product * factor
-    return product
-
-
 _CONSTANTS: dict[sympy.Basic, Callable[[], arb]] = {
     sympy.pi: arb.pi,
     sympy.E: arb.const_e,
@@ -289,11 +346,14 @@ _CONSTANTS: dict[sympy.Basic, Callable[[], arb]] = {
     sympy.nan: arb.nan,
 }
 
+_real_logarithm = _monotone("log")
+_ATAN, _ASIN, _ACOS = _cut("atan", "imaginary"), _cut("asin", "real"), _cut("acos", "real")
+#: The operations with branch cuts: on complex balls they are told whether an analytic answer is asked for.
+_WITH_CUTS: set[Callable[..., Operand]] = {_logarithm, _general_power, _ATAN, _ASIN, _ACOS}
+
 _OPERATIONS: dict[type, Callable[..., Operand]] = {
-    sympy.Add: _add,
-    sympy.Mul: _multiply,
     sympy.exp: _monotone("exp"),
-    sympy.log: _monotone("log"),
+    sympy.log: _logarithm,
     sympy.tanh: _series_or("tanh", lambda s: 1 - 2 / ((2 * s).exp() + 1)),
     sympy.sinh: _series_or("sinh", lambda s: (s.exp() - (-s).exp()) / 2),
     sympy.cosh: _series_or("cosh", lambda s: (s.exp() + (-s).exp()) / 2),
@@ -302,9 +362,9 @@ _OPERATIONS: dict[type, Callable[..., Operand]] = {
     sympy.sin: lambda b: b.sin(),
     sympy.cos: lambda b: b.cos(),
     sympy.tan: lambda b: b.tan(),
-    sympy.atan: _monotone("atan"),
-    sympy.asin: _monotone("asin"),
-    sympy.acos: _series_or("acos", lambda s: s.acos()),
+    sympy.atan: _ATAN,
+    sympy.asin: _ASIN,
+    sympy.acos: _ACOS,
     sympy.erf: _monotone("erf"),
     sympy.erfc: _monotone("erfc"),
     sympy.Abs: _absolute,
