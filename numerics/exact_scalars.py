@@ -1,0 +1,563 @@
+"""The entries of exact arrays: Arb balls that know the numbers they were made from.
+
+An entry (:class:`Ball`) is an enclosure together with its parents on the tape: each arithmetic operation stores its
+local partial derivatives, so the forward pass of a person's code can be differentiated in reverse, entry by entry and
+with proven radii.  A comparison is decided by the enclosures or raises :class:`NotDecided`; it is never a guess.
+
+How float constants of the person's code are read
+    A double whose shortest decimal form has at most 15 digits is that decimal (``0.1`` is 1/10, ``1e-5`` is 10⁻⁵).
+    Any other double (``0.7071067811865475244``, ``1/3`` computed in Python) is read as the exact double.
+    Under ``widened=True`` every constant of more than 11 digits becomes the ball of all reals within four units of
+    its last place: what is disjoint then cannot be explained by the rounding of the code's own constants.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import flint
+import numpy as np
+from flint import arb, fmpq
+
+from ..theory.errors import Unsupported
+
+#: Working precision: 300 decimal digits.
+BITS = 1000
+#: A constant with at most this many digits is surely the one that was meant: it is never widened.
+SHORT_DIGITS = 11
+#: A decimal with at most this many digits survives the round trip through a double.
+DECIMAL_DIGITS = 15
+
+
+class NotDecided(ArithmeticError):  # noqa: N818  (an outcome, not a fault)
+    """The enclosures cannot separate two values, or a value is not defined."""
+
+
+class NotCovered(Unsupported):  # noqa: N818
+    """A function that exact arithmetic does not know; the message names it."""
+
+
+@dataclass
+class Trace:
+    """What a run in exact arithmetic noticed: ties of active values, thresholds of inputs, the array operations."""
+
+    widened: bool = False
+    symbolic: Any = None  # a field of symbols that replaces the balls, see symbolic_arrays.py
+    ties: list[str] = field(default_factory=list)
+    thresholds: set[Fraction] = field(default_factory=set)
+    record: bool = False
+    operations: list[Any] = field(default_factory=list)
+
+
+_TRACES: list[Trace] = [Trace()]
+
+
+def trace() -> Trace:
+    """Return the innermost trace."""
+    return _TRACES[-1]
+
+
+@contextmanager
+def exact_arithmetic(
+    *, bits: int = BITS, widened: bool = False, record: bool = False, symbolic: Any = None
+) -> Iterator[Trace]:
+    """Open a region of exact arithmetic at ``bits`` bits and yield its :class:`Trace`."""
+    before = flint.ctx.prec
+    _TRACES.append(Trace(widened=widened, record=record, symbolic=symbolic))
+    flint.ctx.prec = bits
+    try:
+        yield _TRACES[-1]
+    finally:
+        flint.ctx.prec = before
+        _TRACES.pop()
+
+
+@functools.lru_cache(maxsize=4096)
+def _decimal(value: float) -> tuple[Fraction, int]:
+    """Return the number a double stands for, and its count of significant decimal digits."""
+    text = repr(value)
+    digits = len(text.split("e")[0].replace(".", "").replace("-", "").strip("0"))
+    return (Fraction(text) if digits <= DECIMAL_DIGITS else Fraction(value)), digits
+
+
+def ball_of(value: Any) -> arb:
+    """Return the enclosure of a constant of the person's code (see the module's first lines)."""
+    if isinstance(value, (bool, np.bool_, int, np.integer)):
+        return arb(int(value))
+    if isinstance(value, (float, np.floating)):
+        number = float(value)
+        if not math.isfinite(number):
+            return arb("nan") if math.isnan(number) else arb("inf") if number > 0 else arb("-inf")
+        meant, digits = _decimal(number)
+        if trace().widened and digits > SHORT_DIGITS:
+            return arb(number, 4 * math.ulp(number))
+        return arb(fmpq(meant.numerator, meant.denominator))
+    if isinstance(value, Fraction):
+        return arb(fmpq(value.numerator, value.denominator))
+    if isinstance(value, arb):
+        return value
+    raise NotCovered(f"a value of type {type(value).__name__} has no exact counterpart")
+
+
+class Element:
+    """What a NumPy scalar can do, for entries of exact arrays: arithmetic goes to ``_binary`` and ``_unary``."""
+
+    __slots__ = ()
+    shape: tuple[int, ...] = ()
+    ndim = 0
+    size = 1
+    itemsize = 8
+    __array_priority__ = 1000.0
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.float64)
+
+    @property
+    def T(self) -> Element:
+        return self
+
+    @property
+    def real(self) -> Element:
+        return self
+
+    # NumPy's protocols; the tables live in exact_arrays.py.
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
+        from .exact_arrays import handle_ufunc
+
+        return handle_ufunc(ufunc, method, inputs, keywords)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, keywords: Any) -> Any:
+        from .exact_arrays import handle_function
+
+        return handle_function(function, args, keywords)
+
+    def __float__(self) -> float:
+        raise NotCovered("a conversion to float inside compiled code leaves exact arithmetic")
+
+    def __copy__(self) -> Element:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Element:
+        return self
+
+    def item(self) -> Element:
+        return self
+
+    copy = item
+    squeeze = item
+
+    def tolist(self) -> Element:
+        return self
+
+    def astype(self, dtype: Any, **_: Any) -> Any:
+        return _array(self).astype(dtype)[()]
+
+    def reshape(self, *shape: Any) -> Any:
+        return _array(self).reshape(*shape)
+
+    def _same(self, axis: Any = None, keepdims: bool = False, **_: Any) -> Element:
+        return self
+
+    sum = mean = max = min = prod = ravel_ = _same
+
+    def ravel(self) -> Any:
+        return _array(self).reshape(1)
+
+    flatten = ravel
+
+    def __getitem__(self, index: Any) -> Any:
+        if index == ():
+            return self
+        return _array(self)[index]
+
+
+def _array(value: Any) -> Any:
+    from .exact_arrays import exact_array
+
+    return exact_array(value)
+
+
+def _operators() -> None:
+    """Give Element its operators: arrays and unknown types are left to the other operand."""
+
+    def forward(name: str) -> Callable[[Any, Any], Any]:
+        def method(self: Any, other: Any) -> Any:
+            if isinstance(other, (np.ndarray, list, tuple)):
+                return NotImplemented
+            return self._binary(name, self, other)
+
+        return method
+
+    def reflected(name: str) -> Callable[[Any, Any], Any]:
+        def method(self: Any, other: Any) -> Any:
+            if isinstance(other, (np.ndarray, list, tuple)):
+                return NotImplemented
+            return self._binary(name, other, self)
+
+        return method
+
+    for word in ("add", "sub", "mul", "truediv", "pow", "floordiv", "mod"):
+        setattr(Element, f"__{word}__", forward(word))
+        setattr(Element, f"__r{word}__", reflected(word))
+    for word in ("lt", "le", "gt", "ge", "eq", "ne"):
+        setattr(Element, f"__{word}__", forward(word))
+    Element.__hash__ = object.__hash__  # type: ignore[method-assign]
+    for word in ("neg", "abs"):
+        setattr(Element, f"__{word}__", lambda self, word=word: self._unary(word, self))
+    Element.__pos__ = lambda self: self  # type: ignore[attr-defined]
+
+
+_operators()
+_COUNTER = itertools.count()
+
+
+class Ball(Element):
+    """An enclosure on the tape: ``parents`` are the active balls it came from with the local partial derivatives."""
+
+    __slots__ = ("index", "leaf", "parents", "value")
+
+    def __init__(self, value: arb, parents: tuple[tuple[Ball, Any], ...] = (), *, leaf: bool = False) -> None:
+        self.value = value
+        self.parents = parents
+        self.leaf = leaf
+        self.index = next(_COUNTER) if parents or leaf else -1
+
+    @property
+    def active(self) -> bool:
+        return self.leaf or bool(self.parents)
+
+    @staticmethod
+    def _binary(name: str, a: Any, b: Any) -> Any:
+        return BINARY[name](lift(a), lift(b))
+
+    @staticmethod
+    def _unary(name: str, a: Any) -> Any:
+        return unary(name, a)
+
+    def __bool__(self) -> bool:
+        return decide("ne", self, lift(0))
+
+    def _integer(self, value: arb, what: str) -> int:
+        exact = value.unique_fmpz()
+        if exact is None:
+            raise NotDecided(f"{what} of {self} cannot be decided")
+        return int(exact)
+
+    def __index__(self) -> int:
+        if not self.value.is_exact() or not self.value.is_integer():
+            raise TypeError("only an integer can be used as an index")
+        return self._integer(self.value, "the index")
+
+    def __int__(self) -> int:
+        below = self.value.floor() if self.value >= 0 else self.value.ceil()
+        return self._integer(below, "the integer part")
+
+    __trunc__ = __int__
+
+    def __round__(self, digits: int = 0) -> Ball:
+        return unary("rint", self)
+
+    def __repr__(self) -> str:
+        return self.value.str(17, radius=False)
+
+    def __format__(self, spec: str) -> str:
+        return format(float(self.value), spec)
+
+
+def lift(value: Any) -> Ball:
+    """Return ``value`` as an entry: itself, or a constant."""
+    if isinstance(value, Ball):
+        return value
+    current = trace().symbolic
+    if current is not None:
+        return current.lift(value)
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return lift(value[()])
+    if isinstance(value, Size):
+        value = int(value)
+    return Ball(ball_of(value))
+
+
+def _node(value: arb, *links: tuple[Ball, Any]) -> Ball:
+    return Ball(value, tuple(link for link in links if link[0].active))
+
+
+# Arithmetic ----------------------------------------------------------------------------------------------------------
+def _add(a: Ball, b: Ball) -> Ball:
+    return _node(a.value + b.value, (a, 1), (b, 1))
+
+
+def _sub(a: Ball, b: Ball) -> Ball:
+    if a is b and a.value.is_finite():  # z − max z: the same number, so exactly 0 whatever its radius
+        return Ball(arb(0))
+    return _node(a.value - b.value, (a, 1), (b, -1))
+
+
+def _mul(a: Ball, b: Ball) -> Ball:
+    return _node(a.value * b.value, (a, b.value), (b, a.value))
+
+
+def _div(a: Ball, b: Ball) -> Ball:
+    quotient = a.value / b.value
+    if not a.active and not b.active:
+        return Ball(quotient)
+    return _node(quotient, (a, 1 / b.value), (b, -quotient / b.value))
+
+
+def _pow(a: Ball, b: Ball) -> Ball:
+    base, exponent = a.value, b.value
+    if b.active:
+        value = base**exponent
+        return _node(value, (a, exponent * base ** (exponent - 1)), (b, value * base.log()))
+    whole = exponent.unique_fmpz() if exponent.is_exact() else None
+    if whole is not None:
+        n = int(whole)
+        if abs(n) > 10_000:
+            raise NotCovered(f"a power with the exponent {n} is not covered")
+        if n == 0:
+            return Ball(arb(1))
+        return _node(base**n, (a, n * base ** (n - 1)))
+    if exponent == arb(0.5):
+        return unary("sqrt", a)
+    return _node(base**exponent, (a, exponent * base ** (exponent - 1)))
+
+
+def _floordiv(a: Ball, b: Ball) -> Ball:
+    return unary("floor", _div(a, b))
+
+
+def _mod(a: Ball, b: Ball) -> Ball:
+    return _sub(a, _mul(b, _floordiv(a, b)))
+
+
+def decide(name: str, a: Ball, b: Ball) -> bool:
+    """Decide a comparison by the enclosures, note a tie, or raise :class:`NotDecided`."""
+    if a.leaf != b.leaf and not (a if b.leaf else b).active:
+        _note_threshold((a if b.leaf else b).value)
+    if a is b or a.value == b.value:
+        if (a.active or b.active) and a is not b and name not in ("eq", "ne"):
+            trace().ties.append(f"{a!r} {name} {b!r}")
+        return name in ("le", "ge", "eq")
+    if a.value < b.value:
+        return name in ("lt", "le", "ne")
+    if a.value > b.value:
+        return name in ("gt", "ge", "ne")
+    if not (a.value.is_finite() and b.value.is_finite()):
+        raise NotDecided("a comparison met a value that is not defined (NaN)")
+    digits = int(max(1, -(a.value - b.value).abs_upper().log().mid() / arb(10).log()))
+    raise NotDecided(f"a comparison of two numbers that agree in {digits} digits")
+
+
+def _note_threshold(value: arb) -> None:
+    if value.is_exact() and value.is_finite() and abs(value) < 10**6:
+        trace().thresholds.add(Fraction(float(value)))
+
+
+def _comparison(name: str) -> Callable[[Ball, Ball], Any]:
+    return lambda a, b: decide(name, a, b)
+
+
+def _larger(a: Ball, b: Ball) -> Ball:
+    return a if decide("ge", a, b) else b
+
+
+def _smaller(a: Ball, b: Ball) -> Ball:
+    return a if decide("le", a, b) else b
+
+
+BINARY: Mapping[str, Callable[[Ball, Ball], Any]] = {
+    "add": _add,
+    "sub": _sub,
+    "mul": _mul,
+    "truediv": _div,
+    "pow": _pow,
+    "floordiv": _floordiv,
+    "mod": _mod,
+    "maximum": _larger,
+    "minimum": _smaller,
+    **{name: _comparison(name) for name in ("lt", "le", "gt", "ge", "eq", "ne")},
+}
+
+# Functions of one number: name -> (value, derivative given the argument and the value) ------------------------------
+_PI = arb.pi
+Rule = tuple[Callable[[arb], arb], Callable[[arb, arb], Any]]
+UNARY: Mapping[str, Rule] = {
+    "neg": (operator.neg, lambda v, y: -1),
+    "exp": (arb.exp, lambda v, y: y),
+    "exp2": (lambda v: arb(2) ** v, lambda v, y: y * arb(2).log()),
+    "expm1": (arb.expm1, lambda v, y: y + 1),
+    "log": (arb.log, lambda v, y: 1 / v),
+    "log2": (lambda v: v.log() / arb(2).log(), lambda v, y: 1 / (v * arb(2).log())),
+    "log10": (lambda v: v.log() / arb(10).log(), lambda v, y: 1 / (v * arb(10).log())),
+    "log1p": (arb.log1p, lambda v, y: 1 / (1 + v)),
+    "sqrt": (arb.sqrt, lambda v, y: 1 / (2 * y)),
+    "cbrt": (lambda v: v.root(3) if v >= 0 else -((-v).root(3)), lambda v, y: 1 / (3 * y * y)),
+    "square": (lambda v: v * v, lambda v, y: 2 * v),
+    "reciprocal": (lambda v: 1 / v, lambda v, y: -y * y),
+    "sin": (arb.sin, lambda v, y: v.cos()),
+    "cos": (arb.cos, lambda v, y: -v.sin()),
+    "tan": (arb.tan, lambda v, y: 1 + y * y),
+    "arcsin": (arb.asin, lambda v, y: 1 / (1 - v * v).sqrt()),
+    "arccos": (arb.acos, lambda v, y: -1 / (1 - v * v).sqrt()),
+    "arctan": (arb.atan, lambda v, y: 1 / (1 + v * v)),
+    "sinh": (arb.sinh, lambda v, y: v.cosh()),
+    "cosh": (arb.cosh, lambda v, y: v.sinh()),
+    "tanh": (arb.tanh, lambda v, y: v.sech() ** 2),
+    "arcsinh": (arb.asinh, lambda v, y: 1 / (1 + v * v).sqrt()),
+    "arctanh": (arb.atanh, lambda v, y: 1 / (1 - v * v)),
+    "erf": (arb.erf, lambda v, y: 2 * (-v * v).exp() / _PI().sqrt()),
+    "erfc": (arb.erfc, lambda v, y: -2 * (-v * v).exp() / _PI().sqrt()),
+    "ndtr": (lambda v: (-v / arb(2).sqrt()).erfc() / 2, lambda v, y: (-v * v / 2).exp() / (2 * _PI()).sqrt()),
+    "expit": (lambda v: 1 / (1 + (-v).exp()), lambda v, y: y / (1 + v.exp())),
+    "log_expit": (lambda v: -((-v).exp().log1p()), lambda v, y: 1 / (1 + v.exp())),
+    "logit": (lambda v: (v / (1 - v)).log(), lambda v, y: 1 / (v * (1 - v))),
+    "gamma": (arb.gamma, lambda v, y: y * v.digamma()),
+    "gammaln": (arb.lgamma, lambda v, y: v.digamma()),
+    "psi": (arb.digamma, lambda v, y: v.polygamma(1) if hasattr(v, "polygamma") else arb("nan")),
+    "deg2rad": (lambda v: v * _PI() / 180, lambda v, y: _PI() / 180),
+    "rad2deg": (lambda v: v * 180 / _PI(), lambda v, y: 180 / _PI()),
+    "sinc": (lambda v: v.sinc_pi(), lambda v, y: (((_PI() * v).cos() - y) / v) if v != 0 else arb(0)),
+}
+
+
+def _step(ball: arb, name: str) -> arb:
+    rounded = {"floor": arb.floor, "ceil": arb.ceil}[name](ball)
+    if not rounded.is_exact():
+        raise NotDecided(f"the {name} of a number too close to an integer")
+    return rounded
+
+
+def unary(name: str, a: Any) -> Any:
+    """Apply a function of one number; the kinked ones are decided by comparison."""
+    a = lift(a)
+    if not isinstance(a, Ball):
+        return a._unary(name, a)
+    if name in UNARY:
+        function, derivative = UNARY[name]
+        value = function(a.value)
+        return Ball(value, ((a, derivative(a.value, value)),)) if a.active else Ball(value)
+    if name == "abs":
+        return a if decide("ge", a, lift(0)) else _node(-a.value, (a, -1))
+    if name == "sign":
+        return Ball(arb(0 if decide("eq", a, lift(0)) else 1 if decide("gt", a, lift(0)) else -1))
+    if name in ("floor", "ceil"):
+        return Ball(_step(a.value, name))
+    if name == "trunc":
+        return Ball(_step(a.value, "floor" if decide("ge", a, lift(0)) else "ceil"))
+    if name == "rint":
+        doubled = _step(a.value + arb(0.5), "floor")
+        tie = (a.value + arb(0.5)) == doubled and int(doubled.unique_fmpz()) % 2
+        return Ball(doubled - 1 if tie else doubled)
+    raise NotCovered(f"{name} is not covered")
+
+
+def dot(left: Sequence[Any], right: Sequence[Any]) -> Any:
+    """Return Σ left·right as one node of the tape."""
+    total = arb(0)
+    links: list[tuple[Ball, Any]] = []
+    for a, b in zip(left, right, strict=True):
+        if not (isinstance(a, Ball) and isinstance(b, Ball)):
+            return functools.reduce(operator.add, (p * q for p, q in zip(left, right, strict=True)))
+        total += a.value * b.value
+        if a.active:
+            links.append((a, b.value))
+        if b.active:
+            links.append((b, a.value))
+    return Ball(total, tuple(links))
+
+
+def adjoints(
+    outputs: Sequence[tuple[Ball, arb]], replaced: Mapping[Ball, tuple[tuple[Ball, Any], ...]] | None = None
+) -> dict[Ball, arb]:
+    """Differentiate in reverse: the adjoint of every active ball that the seeded outputs depend on.
+
+    ``replaced`` gives some balls other parents: how a diagnosis asks what the gradient would be if a path were cut.
+    """
+    replaced = replaced or {}
+    adjoint: dict[Ball, arb] = {}
+    for ball, seed in outputs:
+        if isinstance(ball, Ball) and ball.active:
+            adjoint[ball] = adjoint.get(ball, arb(0)) + seed
+    reached: set[Ball] = set()
+    stack = list(adjoint)
+    while stack:
+        ball = stack.pop()
+        if ball not in reached:
+            reached.add(ball)
+            stack.extend(parent for parent, _ in replaced.get(ball, ball.parents))
+    for ball in sorted(reached, key=lambda each: -each.index):
+        incoming = adjoint.get(ball)
+        if incoming is None:
+            continue
+        for parent, partial in replaced.get(ball, ball.parents):
+            share = incoming * partial
+            adjoint[parent] = adjoint[parent] + share if parent in adjoint else share
+    return adjoint
+
+
+class Size:
+    """The length of an axis: an integer whose quotients are exact (``1/n`` is the number 1/n, not a double)."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+    __int__ = __index__
+    __hash__ = lambda self: hash(self.value)  # noqa: E731
+    __bool__ = lambda self: self.value != 0  # noqa: E731
+    __float__ = lambda self: float(self.value)  # noqa: E731
+    __repr__ = lambda self: repr(self.value)  # noqa: E731
+    __format__ = lambda self, spec: format(self.value, spec)  # noqa: E731
+    __neg__ = lambda self: -self.value  # noqa: E731
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
+        plain = [int(each) if isinstance(each, Size) else each for each in inputs]
+        from .exact_arrays import handle_ufunc
+
+        return handle_ufunc(ufunc, method, [lift(each) if np.isscalar(each) else each for each in plain], keywords)
+
+    def item(self) -> int:
+        return self.value
+
+
+def _size_operators() -> None:
+    def method(function: Callable[[Any, Any], Any], swap: bool, exact: bool) -> Callable[[Size, Any], Any]:
+        def operate(self: Size, other: Any) -> Any:
+            other = other.value if isinstance(other, Size) else other
+            if isinstance(other, (np.ndarray, Element)):
+                return NotImplemented
+            if not isinstance(other, (int, float, np.integer, np.floating, Fraction)):
+                return NotImplemented
+            whole = isinstance(other, (int, np.integer))
+            first: Any = self.value if whole and not exact else lift(self.value)
+            second: Any = int(other) if whole and not exact else lift(other)
+            if whole and function is operator.pow and int(other) < 0:
+                first, second = lift(self.value), lift(other)
+            result = function(second, first) if swap else function(first, second)
+            return Size(result) if isinstance(result, int) and not isinstance(result, bool) else result
+
+        return operate
+
+    for word in ("add", "sub", "mul", "floordiv", "mod", "truediv", "pow"):
+        function = getattr(operator, word)
+        setattr(Size, f"__{word}__", method(function, False, word == "truediv"))
+        setattr(Size, f"__r{word}__", method(function, True, word == "truediv"))
+    for word in ("lt", "le", "gt", "ge", "eq", "ne"):
+        setattr(Size, f"__{word}__", method(getattr(operator, word), False, False))
+
+
+_size_operators()
+Size.__hash__ = lambda self: hash(self.value)  # type: ignore[method-assign]
