@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import zipfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -257,44 +257,42 @@ def _labelled(name: str, inputs: Floats, labels: Iterable[str], features: tuple[
 def split(data: Dataset, seed: int = 0, *, test: float = 0.2, validation: float = 0.1) -> Split:
     """Split by class and scale: ``test`` of all samples, then ``validation`` of the rest; each class keeps its share.
 
-    The scale (mean 0, standard deviation 1; constant features are only centred) is fitted on the training part alone.
-    Raises :class:`InputError` for shares outside [0, 1) or a class too small to be in the training and the test part.
+    The test part is that of scikit-learn's ``train_test_split(…, stratify=labels, random_state=seed)``, so that
+    results can be held against others'. The scale (mean 0, standard deviation 1; constant features are only centred)
+    is fitted on the training part alone. Raises :class:`InputError` for shares outside [0, 1), a seed outside [0,
+    2³²), or too few samples.
     """
     for name, share in (("test", test), ("validation", validation)):
         if not 0 <= share < 1:
             raise InputError(f"{name} = {share}: the share must be at least 0 and below 1")
-    generator = np.random.default_rng(seed)
-    everything = np.arange(len(data.labels))
-    rest, held_out = _stratified(data, everything, test, generator)
-    train, checked = _stratified(data, rest, validation, generator)
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed = {seed}: the seed of a split must be at least 0 and below 2**32")
+    rest, held_out = _stratified(data, np.arange(len(data.labels)), test, seed, "test")
+    train, checked = _stratified(data, rest, validation, seed, "validation")
     mean, scale = data.inputs[train].mean(axis=0), data.inputs[train].std(axis=0)
     # A constant feature may show a deviation of one rounding error: scaling that up would make noise of it.
     scale = np.where(scale > 1e-12 * np.maximum(1.0, np.abs(mean)), scale, 1.0)
-    whole = Split(*(Part(data.inputs[r], data.labels[r], r) for r in (train, checked, held_out)), mean, scale)
-    parts = {n: replace(p, inputs=whole.standardise(p.inputs)) for n, p in vars(whole).items() if isinstance(p, Part)}
-    return replace(whole, **parts)
+    parts = (Part((data.inputs[rows] - mean) / scale, data.labels[rows], rows) for rows in (train, checked, held_out))
+    return Split(*parts, mean, scale)
 
 
-def _stratified(
-    data: Dataset, rows: Integers, share: float, generator: np.random.Generator
-) -> tuple[Integers, Integers]:
-    """Two random parts of ``rows``, the second with ``share`` of each class (largest remainders make the total
-    right).
-    """
-    counts = np.bincount(data.labels[rows], minlength=len(data.classes))
-    wanted = counts * share
-    taken = np.floor(wanted).astype(int)
-    missing = round(share * len(rows)) - int(taken.sum())
-    taken[np.argsort(taken - wanted, kind="stable")[:missing]] += 1
-    if (taken >= counts).any():
-        name = data.classes[int(np.argmax(taken >= counts))]
-        raise InputError(f"the data set {data.name!r} has too few samples of class {name!r} to split: add some")
-    second = []
-    for number, take in enumerate(taken):
-        members = rows[data.labels[rows] == number]
-        second.append(generator.permutation(members)[:take])
-    chosen = np.sort(np.concatenate(second))
-    return np.setdiff1d(rows, chosen), chosen
+def _stratified(data: Dataset, rows: Integers, share: float, seed: int, name: str) -> tuple[Integers, Integers]:
+    """Two random parts of ``rows``, the second with ``share`` of each class."""
+    if share == 0:
+        return rows, rows[:0]
+    from sklearn.model_selection import train_test_split
+
+    try:
+        first, second = train_test_split(rows, test_size=share, stratify=data.labels[rows], random_state=seed)
+    except ValueError:
+        counts = np.bincount(data.labels[rows], minlength=len(data.classes))
+        rarest = int(counts.argmin())
+        raise InputError(
+            f"the data set {data.name!r} is too small for a {name} part of {share:g} with all "
+            f"{len(data.classes)} classes "
+            f"(class {data.classes[rarest]!r} has {counts[rarest]} samples here): add samples or change {name}"
+        ) from None
+    return first, second
 
 
 def _is_number(text: Any) -> bool:

@@ -1,0 +1,74 @@
+"""An optimiser's rule as one compiled pass over all parameters, made from its row in :mod:`..theory.optimisers`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import sympy
+from sympy import Expr, Symbol
+
+from ..theory.errors import InputError
+from ..theory.optimisers import Optimiser, g, optimiser, t, theta
+from .kernels import compile_elementwise
+
+Array = npt.NDArray[Any]
+
+
+class Updater:
+    """Steps of one optimiser on one flat array of parameters, in place.
+
+    What depends on the step number alone (Adam's 1 − βᵗ) is worked out once per step, the rest entry by entry in a
+    kernel that is compiled from the rule. ``state`` holds one array per state variable; ``steps`` counts the steps
+    taken.
+    """
+
+    def __init__(self, name: str | Optimiser, size: int, dtype: str = "float64", **hyper: Any) -> None:
+        self.row = optimiser(name) if isinstance(name, str) else name
+        self.hyper = self.row.bind(**hyper)
+        self.state: dict[str, Array] = {str(symbol): np.zeros(size, dtype) for symbol in self.row.state}
+        self.steps = 0
+        expressions, self._per_step = hoist(self.row.updates, {t}, {theta, g, *self.row.state})
+        self._fixed = [float(value) for value in self.hyper.values()]
+        arguments = (theta, g, *self.row.state, *self.hyper, *self._per_step)
+        self._kernel = compile_elementwise({str(s): e for s, e in expressions.items()}, arguments, dtype)
+        values = {symbol: float(value) for symbol, value in self.hyper.items()}
+        self._at_step = [_function_of_step(e, values) for e in self._per_step.values()]
+
+    def step(self, parameters: Array, gradient: Array) -> None:
+        """Take one step: ``parameters`` and the states are overwritten, ``gradient`` is left as it is."""
+        if parameters.shape != gradient.shape:
+            raise InputError(f"the gradient has shape {gradient.shape}, the parameters {parameters.shape}")
+        self.steps += 1
+        moving = [at(self.steps) for at in self._at_step]
+        out = {"theta": parameters, **self.state}
+        self._kernel(parameters, gradient, *self.state.values(), *self._fixed, *moving, out=out)
+
+
+def hoist(
+    updates: Mapping[Symbol, Expr], once: set[Symbol], per_entry: set[Symbol]
+) -> tuple[dict[Symbol, Expr], dict[Symbol, Expr]]:
+    """Name the largest subexpressions that hold a symbol of ``once`` but none of ``per_entry``: they are worked out
+    once.
+
+    Returns the expressions with the names in place, and what each name stands for.
+    """
+    named: dict[Expr, Symbol] = {}
+
+    def walk(e: Expr) -> Expr:
+        if not e.free_symbols & once:
+            return e
+        if not e.free_symbols & per_entry:
+            return named.setdefault(e, Symbol(f"h{len(named)}", real=True))
+        return e.func(*map(walk, e.args))
+
+    walked = {symbol: walk(update) for symbol, update in updates.items()}
+    return walked, {name: e for e, name in named.items()}
+
+
+def _function_of_step(e: Expr, values: Mapping[Symbol, float]) -> Callable[[int], float]:
+    bound = sympy.lambdify(t, e.subs(values), modules=math)
+    return lambda number: float(bound(number))
