@@ -26,7 +26,7 @@ from ..theory.approximation import Approximation
 from ..theory.enclosures import ball_function, enclose, exact_value, taylor
 from ..theory.errors import Unsupported
 from ..theory.gates import step
-from ..theory.pieces import Piece, pieces
+from ..theory.pieces import pieces
 from ..theory.shallow import Network
 from ..theory.supremum import PRECISION, exact, interval_ball
 from ..theory.symbols import x
@@ -190,20 +190,25 @@ class _Line:
 
 
 def _exact_value(network: Network, point: Fraction) -> Fraction:
-    parts = pieces(network.activation.expr)
+    parts = _affine_parts(network)
     total = network.offset
     for knot, weight, outer in zip(network.knots, network.weights, network.outer, strict=True):
         z = weight * (point - knot) + network.shift
-        total += outer * _affine_value(parts, z)
+        slope, constant = next((s, c) for end, s, c in parts if end is None or z <= end)
+        total += outer * (slope * z + constant)
     return total
 
 
-def _affine_value(parts: tuple[Piece, ...], z: Fraction) -> Fraction:
-    for part in parts:
-        if not part.right.is_Rational or z <= Fraction(int(part.right.p), int(part.right.q)):
-            slope, constant = part.expr.diff(x), part.expr.subs(x, 0)
-            return Fraction(int(slope.p), int(slope.q)) * z + Fraction(int(constant.p), int(constant.q))
-    raise AssertionError("the pieces cover the line")
+def _affine_parts(network: Network) -> list[tuple[Fraction | None, Fraction, Fraction]]:
+    """(right end, slope, constant) of each piece of the activation; the last has no end."""
+
+    def number(value: sympy.Expr) -> Fraction:
+        return Fraction(int(value.p), int(value.q))
+
+    return [
+        (number(p.right) if p.right.is_Rational else None, number(p.expr.diff(x)), number(p.expr.subs(x, 0)))
+        for p in pieces(network.activation.expr)
+    ]
 
 
 def _linear_parts(network: Network, f: Target) -> Iterator[tuple[Fraction, Fraction]]:
@@ -247,7 +252,7 @@ def _branch_over(f: Target, u: Fraction, v: Fraction) -> SmoothPiece:
 
 
 def _rounding(network: Network, f: Target, dtype: str) -> Fraction | None:
-    """ReLU units of weight 1: x − knot is rounded once (relative u), relu is exact, then a sum of n products and an offset.
+    """ReLU units of weight 1: x − knot is rounded once, relu is exact, then a sum of n products and an offset.
 
     |error| <= γ_{n+2}·(|offset| + Σ|outer_k| relu(x − knot_k)) + underflow, in any order of summation, fused or not
     (Higham 2002, Accuracy and Stability of Numerical Algorithms, §3.1); the sum is largest at b.
@@ -271,6 +276,10 @@ def _smooth_parts(f: Target) -> Iterator[tuple[Fraction, Fraction]]:
     for piece in f.pieces:
         points = [piece.left + piece.length * Fraction(k, 8) for k in range(9)]
         yield from pairwise(points)
+
+
+#: (unit, the branch of the activation that it is on)
+SmoothUnits = list[tuple[int, sympy.Expr]]
 
 
 class _Units:
@@ -318,7 +327,7 @@ class _Units:
         """The pre-activation of unit k."""
         return exact_value(self.weights[k]) * (place - exact_value(self.knots[k])) + exact_value(self.network.shift)
 
-    def classify(self, first: int, last: int, box: arb) -> tuple[list[tuple[int, sympy.Expr]], arb]:
+    def classify(self, first: int, last: int, box: arb) -> tuple[SmoothUnits, arb]:
         """The units with one smooth branch over the box, and the sum of the others as one ball."""
         smooth, rough = [], arb(0)
         for k in range(first, last):
@@ -332,7 +341,7 @@ class _Units:
     def series(
         self, place: arb, target_expr: sympy.Expr | None, smooth: list[tuple[int, sympy.Expr]]
     ) -> list[arb] | None:
-        """Taylor coefficients of the smooth units' sum minus the target, at a point or over a ball; None off a domain."""
+        """Taylor coefficients of the smooth units' sum minus the target, at a point or over a ball."""
         total = [arb(0)] * (_ORDER + 1)
         if target_expr is not None:
             known = taylor(target_expr, place, _ORDER)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+
+from flint import arb
 
 from .enclosures import ball_function
 from .errors import Unsupported
@@ -43,28 +46,50 @@ def nodes_for(f: Target, cells: int) -> Nodes:
     return Nodes(tuple(points), bound, "h²/8·sup|f″|" if straight else "max(h²/8·sup|f″|, L·h/2)")
 
 
-def interpolation_barrier(f: Target, cells: int) -> tuple[Fraction, tuple[Fraction, Fraction]]:
-    """Proven: every continuous piecewise-linear function of at most ``cells`` pieces errs by at least the first value.
+def interpolation_barrier(f: Target, cells: int) -> Fraction:
+    """Proven: every continuous piecewise-linear function of at most ``cells`` pieces errs by at least this somewhere.
 
-    If |f″| >= c on an interval of length ℓ, one of the pieces covers ℓ/p of it, and an affine function misses f there
-    by at least c(ℓ/p)²/16. The interval that gives most among the dyadic ones is returned with it.
+    Where |f″| >= c on an interval of length ℓ, an affine function misses f by at least cℓ²/16; so an error E needs
+    ⌈ℓ√(c/16E)⌉ pieces there. Summed over disjoint intervals that is more breakpoints than there are, unless E is as
+    large as returned. (The interpolant's error is at most h²/8·sup|f″|: within a factor of about 2.)
     """
-    best, where = Fraction(0), (f.a, f.b)
-    for part in f.pieces:
-        if part.expr is None:
-            continue
-        second = ball_function(part.expr.diff(x, 2))
-        for level in range(5):
+    return max((_needed_error(squares, cells) for squares in _curved_squares(f)), default=Fraction(0))
+
+
+def _curved_squares(f: Target) -> list[list[Fraction]]:
+    """ℓ²·inf|f″|/16 over 1, 2, 4, … equal intervals of each smooth piece; 0 where f″ may vanish."""
+    seconds = [(p, ball_function(p.expr.diff(x, 2))) for p in f.pieces if p.expr is not None]
+    found = []
+    for level in range(7):
+        squares = []
+        for part, second in seconds:
+            width = part.length / 2**level
             for k in range(2**level):
-                u, v = (part.left + part.length * Fraction(k + e, 2**level) for e in (0, 1))
-                try:
-                    least = -supremum(lambda t, g=second: -abs(g(t)), u, v, tolerance=Fraction(1, 20), budget=200).upper
-                except Unbounded:
-                    continue
-                value = least * ((v - u) / cells) ** 2 / 16
-                if value > best:
-                    best, where = value, (u, v)
-    return best, where
+                u = part.left + k * width
+                least = -_largest(lambda t, g=second: -abs(g(t)), u, u + width)
+                squares.append(width**2 * max(least, Fraction(0)) / 16)
+        found.append(squares)
+    return found
+
+
+def _largest(g: Callable[[arb], arb], u: Fraction, v: Fraction) -> Fraction:
+    """An upper bound of a function that is never positive; 0 where none is found."""
+    try:
+        return supremum(g, u, v, tolerance=Fraction(1, 20), budget=60).upper
+    except Unbounded:
+        return Fraction(0)
+
+
+def _needed_error(squares: list[Fraction], cells: int) -> Fraction:
+    """The largest E, found by bisection, at which the intervals need more inner breakpoints than ``cells`` − 1."""
+    low, high = Fraction(0), max(squares, default=Fraction(0))
+    for _ in range(24):
+        middle = (low + high) / 2
+        if middle == 0:
+            break
+        enough = sum(max(0, _root_above(square / middle) - 1) for square in squares) <= cells - 1
+        low, high = (low, middle) if enough else (middle, high)
+    return low
 
 
 def bend(f: Target) -> int:
@@ -98,10 +123,13 @@ def _count(f: Target, part: SmoothPiece, error: Fraction) -> int:
     by_slope = math.ceil(f.lipschitz.upper * part.length / (2 * error))
     if curvature is None:
         return max(1, by_slope)
-    square = part.length**2 * curvature / (8 * error)
+    return max(1, min(by_slope, _root_above(part.length**2 * curvature / (8 * error))))
+
+
+def _root_above(square: Fraction) -> int:
+    """⌈√square⌉, exactly."""
     root = math.isqrt(square.numerator // square.denominator)
-    by_curvature = root if root * root >= square else root + 1
-    return max(1, min(by_slope, by_curvature))
+    return root if root * root >= square else root + 1
 
 
 def _counts(f: Target, parts: tuple[SmoothPiece, ...], cells: int) -> list[int]:

@@ -1,0 +1,227 @@
+"""The pictures of ``backproof uat``: proven bands are green, sampled errors pink, and each says which it is."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..numerics.approximation import FloatNetwork, true_values
+from ..numerics.kernels import kernel
+from ..theory.approximation import Approximation
+from ..theory.gates import Step
+from ..theory.staircases import Bump
+from .pictures import COLOURS, figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ..numerics.approximation import Sampled
+    from ..numerics.certificates import Certificate
+
+Array = NDArray[Any]
+
+#: With more bumps than this their outlines merge into one colour, so they are left out.
+_MOST_BUMPS = 80
+
+
+def approximation_picture(built: Approximation, sampled: Sampled, certificate: Certificate | None = None) -> Figure:
+    """Target, network and proven band above; the signed error under its proven ceiling below."""
+    drawn, (top, bottom) = figure(9, 6, 2, 1, sharex=True, gridspec_kw={"height_ratios": [2.2, 1]})
+    f, net = built.target, built.network
+    grid = _grid(built, 2_001)
+    truth = true_values(f, grid)
+    bumps = _bumps(built, grid)
+    if bumps is not None:
+        _draw_bumps(top, grid, bumps)
+    _band(top, grid, truth, built)
+    top.plot(grid, truth, color=COLOURS["target"], linewidth=1.2, linestyle=(0, (5, 2)), label=f"target f = {f.text}")
+    top.plot(grid, FloatNetwork.of(net)(grid), color=COLOURS["theory"], label=f"network F, {_units(built)}")
+    _title(top, f"{built.construction.title}: {_units(built)} for {_shortened(f.text)}")
+    _legend(top)
+    _error_strip(bottom, built, sampled, certificate)
+    return drawn
+
+
+def assembly_picture(built: Approximation) -> Figure:
+    """Four panels: a unit, a bump, the weighted bumps, their sum with the proven band."""
+    drawn, axes = figure(11, 6.4, 2, 2)
+    part = built.construction.prepare(built.network.activation)
+    (one, two), (many, total) = axes
+    name = built.network.activation.name
+    if isinstance(part, Step):
+        _draw_steps(one, two, part, name)
+    else:
+        _draw_hinges(one, two, built)
+    grid = _grid(built, 2_001)
+    truth, bumps = true_values(built.target, grid), _bumps(built, grid)
+    if bumps is not None:
+        _draw_bumps(many, grid, bumps, strong=True)
+    many.plot(grid, truth, color=COLOURS["target"], linewidth=1.2, linestyle=(0, (5, 2)), label="target f")
+    word = "bumps" if isinstance(part, Step) else "hats"
+    count = 0 if bumps is None else len(bumps)
+    _title(many, f"3  {count} {word}, each as high as f" if count else f"3  {word} (too many to draw)")
+    _band(total, grid, truth, built)
+    total.plot(grid, truth, color=COLOURS["target"], linewidth=1.2, linestyle=(0, (5, 2)), label="target f")
+    total.plot(grid, FloatNetwork.of(built.network)(grid), color=COLOURS["theory"], label="sum F")
+    _title(total, f"4  their sum: {_units(built)}")
+    for ax in (many, total):
+        _legend(ax)
+        ax.set_xlabel("x")
+    drawn.suptitle(f"How a network becomes {_shortened(built.target.text)}", fontsize=13, fontweight="semibold")
+    return drawn
+
+
+def bump_picture(built: Bump) -> Figure:
+    """The bump with its two steps, and flatter ones behind it."""
+    drawn, (left, right) = figure(10, 4, 1, 2, sharey=True)
+    width = float(built.right - built.left)
+    grid = np.linspace(float(built.left) - 1.5 * width, float(built.right) + 1.5 * width, 1_601)
+    up, down = (
+        _step_values(built.part, float(built.steepness), float(face), grid) for face in (built.left, built.right)
+    )
+    left.plot(grid, up, color=COLOURS["theory"], label=f"S(w(x − {float(built.left):g}))")
+    left.plot(grid, down, color=COLOURS["accent"], label=f"S(w(x − {float(built.right):g}))")
+    _title(left, f"Two {built.network.activation.name} units of weight w = {float(built.steepness):g}")
+    for share, alpha in ((16, 0.25), (4, 0.45)):
+        w = float(built.steepness) / share
+        flat = _step_values(built.part, w, float(built.left), grid) - _step_values(
+            built.part, w, float(built.right), grid
+        )
+        right.plot(grid, flat, color=COLOURS["theory"], alpha=alpha, linewidth=1.4, label=f"w = {w:g}")
+    right.fill_between(grid, up - down, color=COLOURS["theory"], alpha=0.15, linewidth=0)
+    right.plot(grid, up - down, color=COLOURS["theory"], linewidth=2.2, label=f"w = {float(built.steepness):g}")
+    _title(right, "Their difference: a bump")
+    for ax in (left, right):
+        ax.set_xlabel("x")
+        ax.set_ylim(-0.08, 1.3)
+        ax.legend(loc="upper right", ncols=3 if ax is right else 2, fontsize=9, frameon=False)
+    return drawn
+
+
+def _error_strip(ax: Axes, built: Approximation, sampled: Sampled, certificate: Certificate | None) -> None:
+    bound, errors = float(built.bound), sampled.errors
+    ax.axhspan(-bound, bound, color=COLOURS["proved"], alpha=0.12, linewidth=0)
+    for side in (-bound, bound):
+        ax.axhline(side, color=COLOURS["proved"], linewidth=1.2, label=f"PROVED ±{bound:.3g}" if side > 0 else None)
+    if certificate is not None:
+        ax.axhline(float(certificate.upper), color=COLOURS["proved"], linestyle=":", linewidth=1.4)
+        ax.axhline(
+            -float(certificate.upper), color=COLOURS["proved"], linestyle=":", linewidth=1.4,
+            label=f"CERTIFIED ±{float(certificate.upper):.3g} ({certificate.dtype} weights)",
+        )  # fmt: skip
+    ax.plot(sampled.points, errors, color=COLOURS["theory"], linewidth=0.8)
+    if np.all(np.isfinite(errors)):
+        k = int(np.argmax(np.abs(errors)))
+        ax.plot(
+            sampled.points[k], errors[k], "o", color=COLOURS["sampled"], markersize=7, clip_on=False, zorder=5,
+            label=f"largest SAMPLED {abs(errors[k]):.3g}",
+        )  # fmt: skip
+    reach = max(bound, sampled.largest if np.isfinite(sampled.largest) else 0.0) or 1.0
+    ax.set_ylim(-1.2 * reach, 1.9 * reach)
+    ax.set_ylabel("error F − f")
+    ax.set_xlabel("x")
+    ax.legend(loc="upper center", ncols=3, fontsize=9, frameon=False)
+
+
+def _band(ax: Axes, grid: Array, truth: Array, built: Approximation) -> None:
+    bound = float(built.bound)
+    ax.fill_between(
+        grid, truth - bound, truth + bound, color=COLOURS["proved"], alpha=0.25, linewidth=0,
+        label=f"PROVED band f ± {bound:.3g}",
+    )  # fmt: skip
+
+
+def _title(ax: Axes, text: str) -> None:
+    ax.set_title(text, loc="left", fontsize=11, fontweight="semibold")
+
+
+def _legend(ax: Axes) -> None:
+    """Above the curves, in room made for it."""
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.22 * (high - low))
+    ax.legend(loc="upper center", ncols=3, fontsize=9, frameon=False)
+
+
+def _draw_bumps(ax: Axes, grid: Array, bumps: list[Array], strong: bool = False) -> None:
+    colours = (COLOURS["light"], COLOURS["accent"])
+    for k, values in enumerate(bumps):
+        colour = colours[k % 2]
+        shown = np.abs(values) > 1e-3 * max(np.abs(values).max(), 1e-300)
+        ax.fill_between(grid, values, where=shown, color=colour, alpha=0.35 if strong else 0.16, linewidth=0)
+        ax.plot(grid, np.where(shown, values, np.nan), color=colour, linewidth=0.9, alpha=0.9 if strong else 0.4)
+
+
+def _bumps(built: Approximation, grid: Array) -> list[Array] | None:
+    """The summands f(m_j)·bump_j (or f(x_k)·hat_k) that add up to F; None where they are too many to draw."""
+    net = built.network
+    if not 1 <= net.units <= _MOST_BUMPS:
+        return None
+    part = built.construction.prepare(net.activation)
+    if not isinstance(part, Step):
+        return _hats(built, grid)
+    low, high = float(part.low), float(part.high)
+    steps = (FloatNetwork.of(net).hidden(grid) - low) / (high - low)
+    rises = np.array([float(c) for c in net.outer]) * (high - low)
+    start = float(net.offset) + low * float(sum(net.outer, Fraction(0)))
+    heights = start + np.concatenate([[0.0], np.cumsum(rises)])
+    edges = np.concatenate([np.ones((grid.size, 1)), steps, np.zeros((grid.size, 1))], axis=1)
+    return [heights[k] * (edges[:, k] - edges[:, k + 1]) for k in range(heights.size)]
+
+
+def _hats(built: Approximation, grid: Array) -> list[Array]:
+    f = built.target
+    nodes = np.array(sorted({float(f.a), float(f.b), *(float(k) for k in built.network.knots)}))
+    heights = FloatNetwork.of(built.network)(nodes)
+    return [h * np.interp(grid, nodes, row) for h, row in zip(heights, np.eye(nodes.size), strict=True)]
+
+
+def _draw_steps(one: Axes, two: Axes, part: Step, name: str) -> None:
+    grid = np.linspace(0, 1, 801)
+    for w, alpha in ((20, 0.35), (60, 0.6), (240, 1.0)):
+        up = _step_values(part, w, 0.4, grid)
+        one.plot(grid, up, color=COLOURS["theory"], alpha=alpha, label=f"w = {w}")
+        two.plot(grid, up - _step_values(part, w, 0.6, grid), color=COLOURS["theory"], alpha=alpha, label=f"w = {w}")
+    _title(one, f"1  one {name} unit: a step")
+    _title(two, "2  two units: a bump")
+    for ax in (one, two):
+        ax.set_ylim(-0.08, 1.3)
+        ax.legend(loc="upper right", ncols=3, fontsize=9, frameon=False)
+
+
+def _draw_hinges(one: Axes, two: Axes, built: Approximation) -> None:
+    name = built.network.activation.name
+    grid = np.linspace(-1.5, 1.5, 801)
+    one.plot(grid, kernel(built.network.activation)(grid), color=COLOURS["theory"])
+    _title(one, f"1  one {name} unit: a hinge")
+    hat = np.interp(grid, [-1, 0, 1], [0, 1, 0])
+    two.plot(grid, hat, color=COLOURS["theory"])
+    two.fill_between(grid, hat, color=COLOURS["theory"], alpha=0.15, linewidth=0)
+    _title(two, "2  three units: a hat")
+
+
+def _step_values(part: Step, steepness: float, face: float, grid: Array) -> Array:
+    low, high = float(part.low), float(part.high)
+    values: Array = (kernel(part.activation)(steepness * (grid - face)) - low) / (high - low)
+    return values
+
+
+def _grid(built: Approximation, count: int) -> Array:
+    """An even grid and the network's knots, inside the interval."""
+    f = built.target
+    knots = [float(k) for k in built.network.knots if f.a < k < f.b][:4_000]
+    grid = np.unique(np.concatenate([np.linspace(float(f.a), float(f.b), count), knots]))
+    inside: Array = np.clip(grid, float(f.a), float(f.b))
+    return inside
+
+
+def _units(built: Approximation) -> str:
+    units = built.network.units
+    return f"{units} {built.network.activation.name} unit{'' if units == 1 else 's'}"
+
+
+def _shortened(text: str, most: int = 48) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
