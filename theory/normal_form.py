@@ -1,0 +1,247 @@
+"""Tensor expressions and SymPy scalars in the normal form of :mod:`.polynomials`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+import sympy
+from sympy.core.relational import Relational
+
+from . import polynomials as P
+from .errors import Unsupported
+from .polynomials import UNIT, ZERO, Poly
+from .tensors import Contract, Delta, Extremum, Input, Map, Maximiser, Named, Scalar, Tensor, postorder, slot
+
+_CONSTANTS = (sympy.pi, sympy.EulerGamma, sympy.Catalan, sympy.GoldenRatio)
+
+
+def normal_form(tensor: Tensor, *, opaque: frozenset[str] = frozenset()) -> Poly:
+    """The normal form of a tensor expression; names in ``opaque`` are kept as they are, others are opened."""
+    forms: dict[Tensor, Poly] = {}
+    for node in postorder(tensor):
+        forms[node] = _node_form(node, forms, opaque)
+    return forms[tensor]
+
+
+def _node_form(node: Tensor, forms: dict[Tensor, Poly], opaque: frozenset[str]) -> Poly:
+    if isinstance(node, Input):
+        return P.of_atom(P.atom("input", node.name, node.indices, node.facts))
+    if isinstance(node, Scalar):
+        return scalar_poly(node.value)
+    if isinstance(node, Contract):
+        # A summed axis must not be confused with a free axis of the same name elsewhere: bound axes are renamed apart.
+        return P.sum_over(P.product(forms[f] for f in node.factors), node.summed)
+    if isinstance(node, Map):
+        return function_form(node.function, {slot(k): forms[a] for k, a in enumerate(node.arguments)})
+    if isinstance(node, Extremum):
+        return P.maximum(forms[node.operand], node.over)
+    if isinstance(node, Maximiser):
+        return P.maximiser(forms[node.operand], node.over, node.indices)
+    if isinstance(node, Delta):
+        return P.delta(node.a, node.b)
+    if isinstance(node, Named):
+        return P.of_atom(P.atom("named", node.name, node.indices)) if node.name in opaque else forms[node.operand]
+    raise Unsupported(f"no normal form for a {type(node).__name__}")
+
+
+@lru_cache(maxsize=10_000)
+def scalar_poly(value: sympy.Expr) -> Poly:
+    """The normal form of a scalar without axes."""
+    return function_form(value, {})
+
+
+def function_form(expression: sympy.Expr, slots: Mapping[sympy.Symbol, Poly]) -> Poly:
+    """A scalar SymPy function of polynomials."""
+    memo: dict[sympy.Basic, Poly] = dict(slots)
+
+    def go(node: sympy.Basic) -> Poly:
+        found = memo.get(node)
+        if found is None:
+            found = memo[node] = _rule(node, go)
+        return found
+
+    return go(expression)
+
+
+def _rule(node: Any, go: Any) -> Poly:
+    if node.is_Rational:
+        return P.constant(Fraction(int(node.p), int(node.q)))
+    if node.is_Float:
+        return go(sympy.Rational(node))
+    if node.is_Symbol or node in _CONSTANTS:
+        return P.of_atom(P.atom("symbol", node))
+    if node.is_Add:
+        return P.total(go(a) for a in node.args)
+    if node.is_Mul:
+        return P.product(go(a) for a in node.args)
+    if isinstance(node, sympy.Piecewise):
+        return _piecewise(node, go)
+    rule = _FUNCTIONS.get(node.func)
+    if rule is not None:
+        return rule(node, go)
+    if isinstance(node, sympy.Function):
+        definition = getattr(node.func, "definition", None)
+        if definition is not None:
+            return go(definition(*node.args))
+        return P.function(node.func, tuple(go(a) for a in node.args))
+    if node is sympy.true or node is sympy.false:
+        return UNIT if node is sympy.true else ZERO
+    raise Unsupported(f"no normal form for {node.func.__name__} in {str(node)[:60]}")
+
+
+def _piecewise(node: sympy.Piecewise, go: Any) -> Poly:
+    result, left = ZERO, UNIT
+    for value, condition in node.args:
+        holds = go(condition)
+        weight = left * holds
+        if weight:
+            result = result + weight * go(value)
+        left = left - weight
+        if not left:
+            break
+    return result
+
+
+def _power(node: sympy.Pow, go: Any) -> Poly:
+    base, exponent = node.args
+    if exponent.is_Rational:
+        e: Any = Fraction(int(exponent.p), int(exponent.q))
+        return P.power(go(base), e.numerator if e.denominator == 1 else e)
+    if base is sympy.E:
+        return P.exponential(go(exponent))
+    body = go(base)
+    if P.is_positive(body):
+        return P.exponential(go(exponent) * P.logarithm(body))
+    return P.function(sympy.Pow, (body, go(exponent)))
+
+
+def _tanh(node: Any, go: Any) -> Poly:
+    square = P.exponential(go(node.args[0]).scaled(2))
+    return (square - UNIT) * P.power(square + UNIT, -1)
+
+
+def _hyperbolic(sign: int) -> Any:
+    def rule(node: Any, go: Any) -> Poly:
+        up = P.exponential(go(node.args[0]))
+        return (up + P.power(up, -1).scaled(sign)).scaled(Fraction(1, 2))
+
+    return rule
+
+
+def _extreme(sign: int) -> Any:
+    def rule(node: Any, go: Any) -> Poly:
+        result = go(node.args[0])
+        for other in map(go, node.args[1:]):
+            result = other + (result - other) * P.above((result - other).scaled(sign))
+        return result
+
+    return rule
+
+
+def _difference(node: Relational, go: Any) -> Poly:
+    return go(node.lhs) - go(node.rhs)
+
+
+def _any_of(node: Any, go: Any) -> Poly:
+    none = P.product(UNIT - go(a) for a in node.args)
+    return UNIT - none
+
+
+_FUNCTIONS: dict[Any, Any] = {
+    sympy.Pow: _power,
+    sympy.exp: lambda n, go: P.exponential(go(n.args[0])),
+    sympy.log: lambda n, go: P.logarithm(go(n.args[0])),
+    sympy.tanh: _tanh,
+    sympy.sinh: _hyperbolic(-1),
+    sympy.cosh: _hyperbolic(1),
+    sympy.tan: lambda n, go: go(sympy.sin(n.args[0])) * P.power(go(sympy.cos(n.args[0])), -1),
+    sympy.erfc: lambda n, go: UNIT - go(sympy.erf(n.args[0])),
+    sympy.Abs: lambda n, go: P.absolute(go(n.args[0])),
+    sympy.sign: lambda n, go: P.above(go(n.args[0])) - P.above(-go(n.args[0])),
+    sympy.Max: _extreme(1),
+    sympy.Min: _extreme(-1),
+    sympy.Gt: lambda n, go: P.above(_difference(n, go)),
+    sympy.Lt: lambda n, go: P.above(-_difference(n, go)),
+    sympy.Ge: lambda n, go: UNIT - P.above(-_difference(n, go)),
+    sympy.Le: lambda n, go: UNIT - P.above(_difference(n, go)),
+    sympy.Eq: lambda n, go: P.vanishing(_difference(n, go)),
+    sympy.Ne: lambda n, go: UNIT - P.vanishing(_difference(n, go)),
+    sympy.And: lambda n, go: P.product(go(a) for a in n.args),
+    sympy.Or: _any_of,
+    sympy.Not: lambda n, go: UNIT - go(n.args[0]),
+}
+
+
+# --- deciding zero --------------------------------------------------------------------------------------------------------
+
+
+def vanishes(p: Poly) -> bool:
+    """Whether a normal form is proved to be zero.
+
+    Powers of one sum are brought to their common lowest power and what becomes positive is expanded: that shows
+    u^(−3/2)·(v + ε) = u^(−1/2) for u = v + ε. True is a proof; False says nothing.
+    """
+    if not p:
+        return True
+    base = next((a for m in p.terms for a, _ in sorted(m, key=lambda t: -len(t[0].key)) if a.kind == "power"), None)
+    if base is not None:
+        return all(vanishes(c) for c in _lowest_power(p, base))
+    unified = _unify_inside(p)
+    return unified != p and vanishes(unified)
+
+
+def _lowest_power(p: Poly, base: P.Atom) -> list[Poly]:
+    """p = Σ over classes of u^lowest · (a polynomial without u): those polynomials, each of which must vanish."""
+    classes: dict[Any, dict[Any, list[Poly]]] = {}
+    for m, c in p.terms.items():
+        e = dict(m).get(base, 0)
+        rest = Poly({m - {(base, e)}: c})
+        classes.setdefault(e - e // 1, {}).setdefault(e, []).append(rest)
+    found = []
+    for by_exponent in classes.values():
+        lowest = min(by_exponent)
+        found.append(
+            P.total(P.total(rests) * P.power(base.data[0], Fraction(e - lowest)) for e, rests in by_exponent.items())
+        )
+    return found
+
+
+def _shape(p: Poly) -> str:
+    """The text of a polynomial with its free axes blotted out."""
+    text = p.key
+    for a in sorted(p.free, key=lambda i: -len(i.name)):
+        text = text.replace(f"[{a.name}", "[?").replace(f",{a.name}", ",?")
+    return text
+
+
+def _unify_inside(p: Poly) -> Poly:
+    """Powers of one sum under Σ, brought to their common lowest power."""
+    lowest: dict[tuple[str, Any], Any] = {}
+
+    def visit(q: Poly) -> None:
+        for m in q.terms:
+            for a, e in m:
+                if a.kind == "power":
+                    k = (_shape(a.data[0]), e - e // 1)
+                    lowest[k] = min(lowest.get(k, e), e)
+                if a.kind == "sum":
+                    visit(Poly({a.data[1]: Fraction(1)}))
+
+    def lower(q: Poly) -> Poly:
+        return P.total(P.product(factor(a, e) for a, e in m).scaled(c) for m, c in q.terms.items())
+
+    def factor(a: P.Atom, e: Any) -> Poly:
+        if a.kind == "sum":
+            body = lower(Poly({a.data[1]: Fraction(1)}))
+            return P.power(P.make_sum(a.data[0], body), e)
+        if a.kind == "power":
+            least = lowest[_shape(a.data[0]), e - e // 1]
+            if e > least:
+                return P.of_atom(a, least) * P.power(a.data[0], Fraction(e - least))
+        return P.of_atom(a, e)
+
+    visit(p)
+    return lower(p)

@@ -1,0 +1,401 @@
+"""Tensor expressions as NumPy source that runs: einsum, matrix products, broadcasting by position.
+
+Named quantities become variables, everything else is written inline. A name the person did not give is never used: the
+generator makes identifiers from names by an allow-list.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import sympy
+from sympy.core.relational import Relational
+
+from .errors import InputError, Unsupported
+from .tensors import (
+    Axis,
+    Contract,
+    Delta,
+    Extremum,
+    Input,
+    Map,
+    Maximiser,
+    Named,
+    Scalar,
+    Tensor,
+    postorder,
+    slot,
+)
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_GREEK = {
+    "γ": "gamma", "β": "beta", "ε": "eps", "μ": "mu", "σ": "sigma", "δ": "delta", "Δ": "Delta", "x̂": "xhat", "α": "alpha",
+    "λ": "lam", "ρ": "rho", "τ": "tau", "κ": "kappa", "′": "_prime", "ȳ": "dy", "Σ": "sum", "∂": "d",
+}  # fmt: skip
+
+
+def identifier(name: str) -> str:
+    """A Python identifier for a name; InputError where none can be made."""
+    import keyword
+
+    for greek, latin in _GREEK.items():
+        name = name.replace(greek, latin)
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or keyword.iskeyword(name) or name == "np":
+        raise InputError(f"{name[:40]!r} cannot be a variable of generated source")
+    return name
+
+
+SUM, MATMUL, PRODUCT, ATOM = 1, 2, 3, 4
+
+
+class Code:
+    """Source text with its axes, and whether it needs parentheses as an operand (see the levels)."""
+
+    __slots__ = ("axes", "level", "text")
+
+    def __init__(self, text: str, axes: Sequence[Axis] = (), level: int = ATOM) -> None:
+        self.text, self.axes, self.level = text, tuple(axes), level
+
+    def at(self, level: int) -> str:
+        """The text, in parentheses where an operand of that level needs them."""
+        return self.text if self.level >= level else f"({self.text})"
+
+
+class NumpyWriter:
+    """Writes expressions; ``sizes`` says how an axis size is spelt, ``functions`` how a scalar function is."""
+
+    def __init__(self, sizes: Mapping[sympy.Symbol, str] | None = None, functions: Mapping[str, str] | None = None) -> None:
+        self.sizes = dict(sizes or {})
+        self.functions = dict(functions or {})
+        self.uses: set[str] = set()
+
+    # expressions
+
+    def write(self, node: Tensor) -> Code:
+        """One node as source."""
+        if isinstance(node, Input | Named):
+            return self._variable(node)
+        if isinstance(node, Scalar):
+            text, level = self.scalar(node.value)
+            return Code(text, (), level)
+        if isinstance(node, Contract):
+            return self._contract(node)
+        if isinstance(node, Map):
+            return self._map(node)
+        if isinstance(node, Extremum):
+            body = self.write(node.operand)
+            return Code(f"{body.at(ATOM)}.max({self._axis_argument(body.axes, node.over)})", _rest(body.axes, node.over))
+        if isinstance(node, Maximiser):
+            return self._maximiser(node)
+        if isinstance(node, Delta):
+            return Code(f"np.eye({self.size(node.a.size)})", (node.a, node.b))
+        raise Unsupported(f"no NumPy source for a {type(node).__name__}")
+
+    def write_as(self, node: Tensor, axes: Sequence[Axis]) -> str:
+        """The node as an array with exactly these axes in this order."""
+        code = self.write(node)
+        missing = [a for a in axes if a not in code.axes]
+        aligned = self._align(code, axes)
+        if not missing:
+            return aligned.text
+        return f"np.broadcast_to({aligned.text}, ({', '.join(self.size(a.size) for a in axes)},)).copy()"
+
+    def _variable(self, node: Input | Named) -> Code:
+        text = identifier(node.name)
+        if len(set(node.indices)) == len(node.indices):
+            return Code(text, node.indices)
+        return Code(f"np.einsum('{self._subscripts([node.indices], node.axes)}', {text})", node.axes)
+
+    def size(self, size: sympy.Expr) -> str:
+        """An axis size as source."""
+        if size.is_Integer:
+            return str(size)
+        if size in self.sizes:
+            return self.sizes[size]
+        raise Unsupported(f"no way to read the axis size {size} off the arguments")
+
+    def scalar(self, value: sympy.Expr) -> tuple[str, int]:
+        """A scalar expression as source, with its level."""
+        return self._expression(value, {})
+
+    def _contract(self, node: Contract) -> Code:
+        scalars = [f for f in node.factors if isinstance(f, Scalar)]
+        tensors = [f for f in node.factors if not isinstance(f, Scalar)]
+        summed = node.summed
+        if not tensors:
+            body = Code("1.0")
+        elif not summed:
+            return self._product(node.factors, node.keep)
+        else:
+            body = self._sum([self.write(t) for t in tensors], tuple(a for a in node.keep if any(a in t.axes for t in tensors)), summed)
+        if not scalars:
+            return body
+        value = sympy.Mul(*(s.value for s in scalars))
+        return self._scaled(body, value)
+
+    def _scaled(self, body: Code, value: sympy.Expr) -> Code:
+        numerator, denominator = value.as_numer_denom()
+        text, level, axes = body.text, body.level, body.axes
+        if text == "1.0" and not axes:
+            return Code(*_swap(self.scalar(value)))
+        if numerator != 1:
+            if numerator == -1:
+                text, level = f"-{body.at(PRODUCT)}", SUM
+            else:
+                scale, scale_level = self.scalar(numerator)
+                text, level = f"{scale if scale_level >= PRODUCT else f'({scale})'} * {body.at(PRODUCT)}", PRODUCT
+        if denominator != 1:
+            scale, scale_level = self.scalar(denominator)
+            text = text if level >= PRODUCT else f"({text})"
+            text, level = f"{text} / {scale if scale_level >= ATOM else f'({scale})'}", PRODUCT
+        return Code(text, axes, level)
+
+    def _product(self, factors: Sequence[Tensor], keep: Sequence[Axis]) -> Code:
+        """Entrywise product; powers with negative exponents divide."""
+        scalars = [f.value for f in factors if isinstance(f, Scalar)]
+        tensors = [f for f in factors if not isinstance(f, Scalar)]
+        axes = [a for a in keep if any(a in t.axes for t in tensors)]
+        above, below = [], []
+        for t in tensors:
+            inverse = _inverse(t)
+            code = self._align(self.write(inverse if inverse is not None else t), axes, drop=True)
+            (below if inverse is not None else above).append(code)
+        value = sympy.Mul(*scalars)
+        if above:
+            text = " * ".join(c.at(PRODUCT) for c in above)
+            body = self._scaled(Code(text, axes, PRODUCT) if len(above) > 1 else above[0], value)
+        else:
+            body = Code(*_swap(self.scalar(value)))
+        for c in below:
+            body = Code(f"{body.at(PRODUCT)} / {c.at(ATOM)}", axes, PRODUCT)
+        return Code(body.text, axes, body.level)
+
+    def _sum(self, codes: list[Code], keep: tuple[Axis, ...], summed: tuple[Axis, ...]) -> Code:
+        if len(codes) == 1:
+            (c,) = codes
+            return Code(f"{c.at(ATOM)}.sum({self._axis_argument(c.axes, summed)})", _rest(c.axes, summed))
+        if len(codes) == 2 and len(summed) == 1:
+            product = self._matrix_product(*codes, keep, summed[0])
+            if product is not None:
+                return product
+        text = f"np.einsum('{self._subscripts([c.axes for c in codes], keep)}', {', '.join(c.text for c in codes)})"
+        return Code(text, keep)
+
+    def _matrix_product(self, a: Code, b: Code, keep: tuple[Axis, ...], over: Axis) -> Code | None:
+        """a @ b where that is what the contraction is, with transposes as needed."""
+        if over not in a.axes or over not in b.axes or set(a.axes) & set(b.axes) != {over}:
+            return None
+        if not (1 <= len(a.axes) <= 2 and 1 <= len(b.axes) <= 2):
+            return None
+        rest = (*_rest(a.axes, (over,)), *_rest(b.axes, (over,)))
+        if rest != keep and len(keep) == 2:
+            a, b = b, a
+        left = a.at(ATOM) if len(a.axes) == 1 or a.axes[1] == over else f"{a.at(ATOM)}.T"
+        right = b.at(ATOM) if b.axes[0] == over else f"{b.at(ATOM)}.T"
+        return Code(f"{left} @ {right}", (*_rest(a.axes, (over,)), *_rest(b.axes, (over,))), MATMUL)
+
+    def _subscripts(self, groups: Sequence[Sequence[Axis]], keep: Sequence[Axis]) -> str:
+        letters: dict[Axis, str] = {}
+        for a in dict.fromkeys(a for g in (*groups, keep) for a in g):
+            wish = a.name[0].lower() if a.name[0].lower() in _LETTERS else "a"
+            letters[a] = next(c for c in (wish, *_LETTERS, *_LETTERS.upper()) if c not in letters.values())
+        return ",".join("".join(letters[a] for a in g) for g in groups) + "->" + "".join(letters[a] for a in keep)
+
+    def _axis_argument(self, axes: Sequence[Axis], over: Sequence[Axis], *, keepdims: bool = False) -> str:
+        places = [axes.index(a) for a in over if a in axes]
+        text = "" if len(places) == len(axes) and not keepdims else f"axis={places[0] if len(places) == 1 else tuple(places)}"
+        return text + (", keepdims=True" if keepdims else "")
+
+    def _maximiser(self, node: Maximiser) -> Code:
+        self.uses.add("_maximiser")
+        body = self.write(node.operand)
+        places = tuple(body.axes.index(a) for a in node.over)
+        named = dict(zip(node.over, node.indices))
+        return Code(f"_maximiser({body.text}, axis={places})", [named.get(a, a) for a in body.axes])
+
+    def _align(self, code: Code, axes: Sequence[Axis], *, drop: bool = False) -> Code:
+        """Transpose and insert axes so that broadcasting by position does what broadcasting by name means."""
+        order = [a for a in axes if a in code.axes]
+        text, level = code.text, code.level
+        if list(code.axes) != order:
+            places = [code.axes.index(a) for a in order]
+            text = f"{code.at(ATOM)}.T" if places == [1, 0] else f"{code.at(ATOM)}.transpose({', '.join(map(str, places))})"
+            level = ATOM
+        missing = [a not in code.axes for a in axes]
+        first = next((k for k, m in enumerate(missing) if not m), len(axes))
+        if order and any(missing[first:]):
+            index = ", ".join("None" if m else ":" for m in missing[first:])
+            text, level = f"{text if level >= ATOM else f'({text})'}[{index}]", ATOM
+        return Code(text, axes, level)
+
+    def _map(self, node: Map) -> Code:
+        codes = [self._align(self.write(a), node.axes) for a in node.arguments]
+        text, level = self._expression(node.function, {slot(k): c for k, c in enumerate(codes)})
+        return Code(text, node.axes, level)
+
+    # scalar functions
+
+    def _expression(self, e: Any, slots: Mapping[sympy.Symbol, Code]) -> tuple[str, int]:
+        def go(node: Any, level: int = 0) -> str:
+            text, own = self._expression(node, slots)
+            return text if own >= level else f"({text})"
+
+        if e in slots:
+            return slots[e].text, slots[e].level
+        if e.is_Rational:
+            if e.q == 1:
+                return str(e), ATOM if e >= 0 else SUM
+            if _dyadic(e):
+                return repr(float(e)), ATOM if e >= 0 else SUM
+            return f"{e.p} / {e.q}", PRODUCT if e >= 0 else SUM
+        if e.is_Symbol:
+            return (self.sizes[e] if e in self.sizes else identifier(str(e))), ATOM
+        if e in (sympy.pi, sympy.E):
+            return f"np.{'pi' if e is sympy.pi else 'e'}", ATOM
+        if e.is_Add:
+            return self._sum_expression(e, go)
+        if e.is_Mul:
+            return self._product_expression(e, go)
+        if e.is_Pow:
+            return self._power_expression(e, go)
+        if isinstance(e, sympy.Piecewise):
+            *cases, (last, _) = e.args
+            text = go(last)
+            for value, condition in reversed(cases):
+                text = f"np.where({go(condition)}, {go(value)}, {text})"
+            return text, ATOM
+        if isinstance(e, Relational):
+            sign = {"Equality": "==", "Unequality": "!="}.get(type(e).__name__, e.rel_op)
+            return f"({go(e.lhs)} {sign} {go(e.rhs)})", ATOM
+        if isinstance(e, sympy.And | sympy.Or):
+            return "(" + (" & " if isinstance(e, sympy.And) else " | ").join(go(a, ATOM) for a in e.args) + ")", ATOM
+        if isinstance(e, sympy.Not):
+            return f"~{go(e.args[0], ATOM)}", ATOM
+        return self._call(e, go), ATOM
+
+    def _sum_expression(self, e: Any, go: Any) -> tuple[str, int]:
+        text = ""
+        terms = sorted(e.args, key=lambda t: (t.could_extract_minus_sign(), _slot_order(t)))
+        for t in terms:
+            negative = t.could_extract_minus_sign()
+            part = go(-t if negative else t, MATMUL)
+            text += (" - " if negative else " + ") + part if text else ("-" if negative else "") + part
+        return text, SUM
+
+    def _product_expression(self, e: Any, go: Any) -> tuple[str, int]:
+        if e.args[0] == -1:
+            return f"-{go(sympy.Mul(*e.args[1:]), PRODUCT)}", SUM
+        numerator, denominator = sympy.fraction(e, exact=True)
+        text = " * ".join(go(f, PRODUCT) for f in sympy.Mul.make_args(numerator))
+        return (text if denominator == 1 else f"{text} / {go(denominator, ATOM)}"), PRODUCT
+
+    def _power_expression(self, e: Any, go: Any) -> tuple[str, int]:
+        base, exponent = e.args
+        if base is sympy.E:
+            return f"np.exp({go(exponent)})", ATOM
+        if exponent == sympy.Rational(1, 2):
+            return f"np.sqrt({go(base)})", ATOM
+        if exponent.is_Rational and exponent < 0:
+            return f"1 / {go(base**-exponent, ATOM)}", PRODUCT
+        return f"{go(base, ATOM)}**{go(exponent, ATOM)}", PRODUCT
+
+    def _call(self, e: Any, go: Any) -> str:
+        name = type(e).__name__
+        arguments = ", ".join(go(a) for a in e.args)
+        if name in self.functions:
+            return f"{self.functions[name]}({arguments})"
+        if name in _NUMPY:
+            return f"np.{_NUMPY[name]}({arguments})"
+        if name in ("erf", "erfc"):
+            self.uses.add(name)
+            return f"{name}({arguments})"
+        definition = getattr(type(e), "definition", None)
+        if definition is not None:
+            return go(definition(*e.args), 0)
+        raise Unsupported(f"no NumPy source for the function {name}")
+
+
+_NUMPY = {
+    "exp": "exp", "log": "log", "tanh": "tanh", "sinh": "sinh", "cosh": "cosh", "sin": "sin", "cos": "cos", "tan": "tan",
+    "atan": "arctan", "asin": "arcsin", "acos": "arccos", "Abs": "abs", "sign": "sign", "Max": "maximum", "Min": "minimum",
+}  # fmt: skip
+
+#: Helpers that generated source may need.
+HELPERS = {
+    "_maximiser": (
+        "def _maximiser(a, axis):\n"
+        "    hit = a == a.max(axis=axis, keepdims=True)\n"
+        "    return hit / hit.sum(axis=axis, keepdims=True)\n"
+    ),
+    "erf": "from math import erf as _erf\n\nerf = np.vectorize(_erf, otypes=[float])\n",
+    "erfc": "from math import erfc as _erfc\n\nerfc = np.vectorize(_erfc, otypes=[float])\n",
+}
+
+
+def _swap(pair: tuple[str, int]) -> tuple[str, tuple[Axis, ...], int]:
+    return pair[0], (), pair[1]
+
+
+def _rest(axes: Sequence[Axis], gone: Sequence[Axis]) -> tuple[Axis, ...]:
+    return tuple(a for a in axes if a not in gone)
+
+
+def _inverse(t: Tensor) -> Tensor | None:
+    """t written as 1/u: u, else None."""
+    if isinstance(t, Map) and t.function == 1 / slot(0):
+        return t.arguments[0]
+    return None
+
+
+def _dyadic(e: sympy.Rational) -> bool:
+    return bool(Fraction(int(e.p), int(e.q)) == Fraction(float(e))) and len(repr(float(e))) < 12
+
+
+def _slot_order(t: sympy.Expr) -> list[str]:
+    return sorted(str(s) for s in t.free_symbols) or ["~"]
+
+
+def size_lines(arguments: Iterable[Input]) -> tuple[list[str], dict[sympy.Symbol, str]]:
+    """Lines that read symbolic axis sizes off the shapes of arguments, and how each size is then spelt."""
+    found: dict[sympy.Symbol, str] = {}
+    lines: list[str] = []
+    taken = {identifier(a.name) for a in arguments}
+    for a in arguments:
+        for k, i in enumerate(a.indices):
+            if i.size.is_Symbol and i.size not in found:
+                name = str(i.size) if str(i.size) not in taken else f"size_{i.size}"
+                found[i.size] = identifier(name)
+                lines.append(f"{found[i.size]} = {identifier(a.name)}.shape[{k}]")
+    return lines, found
+
+
+def assignments(outputs: Mapping[str, tuple[Tensor, Sequence[Axis]]], writer: NumpyWriter, given: Iterable[str] = ()) -> list[str]:
+    """Lines that compute the outputs; named quantities first, each once, in order of definition."""
+    lines: list[str] = []
+    done = set(given)
+    for name, (tensor, axes) in outputs.items():
+        for node in postorder(tensor):
+            if isinstance(node, Named) and node.name not in done:
+                done.add(node.name)
+                lines.append(f"{identifier(node.name)} = {writer.write_as(node.operand, node.indices)}")
+        if not (isinstance(tensor, Named) and tensor.name == name):
+            text = writer.write_as(tensor, axes)
+            if text != identifier(name):
+                lines.append(f"{identifier(name)} = {text}")
+    used = " ".join(lines)
+    return [line for line in lines if line] if used else []
+
+
+def drop_unused(lines: list[str], wanted: Iterable[str]) -> list[str]:
+    """Assignments that a later line or a wanted name needs."""
+    needed = set(wanted)
+    kept: list[str] = []
+    for line in reversed(lines):
+        target, _, body = line.partition(" = ")
+        if target in needed:
+            kept.append(line)
+            needed |= set(re.findall(r"[A-Za-z_][A-Za-z0-9_]*", body))
+    return kept[::-1]

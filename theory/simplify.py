@@ -1,0 +1,279 @@
+"""From the normal form back to a readable expression, written in given named quantities.
+
+A result is simplified by writing it in the vocabulary of the forward pass (x̂, r, p, …): the definition of each name is
+solved for one of its atoms, that atom is replaced, and sums of a name that are constant (Σ x̂ = 0, Σ p = 1) are put in.
+The outcome is proved equal to what was derived by comparing fully opened normal forms, so this search need not be trusted.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import sympy
+
+from . import polynomials as P
+from .errors import Unsupported
+from .normal_form import normal_form, vanishes
+from .polynomials import Atom, Poly
+from .tensors import (
+    Axis,
+    Delta,
+    Extremum,
+    Input,
+    Maximiser,
+    Named,
+    Scalar,
+    Tensor,
+    add,
+    contract,
+    map_function,
+    multiply,
+    postorder,
+    slot,
+)
+
+# --- polynomial -> expression ---------------------------------------------------------------------------------------------
+
+
+class Writer:
+    """Writes polynomials as tensor expressions; ``names`` are axes to take letters from for summed indices."""
+
+    def __init__(self, axes: Iterable[Axis] = (), definitions: Mapping[str, Named] | None = None) -> None:
+        self.axes = tuple(dict.fromkeys(axes))
+        self.definitions = dict(definitions or {})
+
+    def write(self, p: Poly, *, taken: frozenset[str] = frozenset()) -> Tensor:
+        """The polynomial as an expression, common factors taken out."""
+        taken = taken | {a.name for a in p.free}
+        if not p:
+            return Scalar(sympy.Integer(0))
+        if len(p.terms) == 1:
+            ((m, c),) = p.terms.items()
+            return self.term(m, c, taken)
+        scale, shared = P.content(p, positive_only=False)
+        # A size in a denominator reads better outside, a condition inside: only plain factors are taken out.
+        rest = (p * P.monomial({a: -k for a, k in shared.items()})).scaled(1 / scale)
+        lead = max(rest.terms, key=_order)
+        if rest.terms[lead] < 0 and all(c < 0 for c in rest.terms.values()):
+            rest, scale = -rest, -scale
+        terms = [(m, rest.terms[m]) for m in sorted(rest.terms, key=_order, reverse=True)]
+        terms.sort(key=lambda t: t[1] < 0)
+        body = self.sum_of(terms, taken)
+        if scale == 1 and not shared:
+            return body
+        return multiply(self.term(frozenset(shared.items()), scale, taken), body)
+
+    def sum_of(self, terms: Sequence[tuple[Any, Fraction]], taken: frozenset[str]) -> Tensor:
+        """Σ ± terms as one Map, so that signs print as signs."""
+        function = sympy.Integer(0)
+        tensors = []
+        for m, c in terms:
+            t = self.term(m, abs(c), taken)
+            function += slot(len(tensors)) * (1 if c > 0 else -1)
+            tensors.append(t)
+        return map_function(function, *tensors)
+
+    def term(self, m: Any, c: Fraction, taken: frozenset[str]) -> Tensor:
+        """One monomial: scalars first, exponentials gathered into one."""
+        scalar = sympy.Rational(c.numerator, c.denominator)
+        factors: list[Tensor] = []
+        exponent = P.ZERO
+        for a, e in sorted(m, key=lambda t: (t[0].kind == "sum", t[0].key)):
+            power = sympy.Rational(Fraction(e).numerator, Fraction(e).denominator)
+            if a.kind in ("symbol", "prime"):
+                scalar *= sympy.sympify(a.data[0]) ** power
+            elif a.kind == "exp":
+                exponent = exponent + Poly({a.data[0]: Fraction(e)})
+            else:
+                base = self.atom(a, taken)
+                factors.append(base if e == 1 else map_function(slot(0) ** power, base))
+        if exponent:
+            factors.append(map_function(sympy.exp(slot(0)), self.write(exponent, taken=taken)))
+        return multiply(scalar, *factors)
+
+    def atom(self, a: Atom, taken: frozenset[str]) -> Tensor:
+        """One atom."""
+        if a.kind == "input":
+            return Input(*a.data)
+        if a.kind == "named":
+            return self.named(a)
+        if a.kind == "delta":
+            return Delta(*a.data)
+        if a.kind == "power":
+            return self.write(a.data[0], taken=taken)
+        if a.kind == "function":
+            head, arguments = a.data
+            return map_function(head(*(slot(k) for k in range(len(arguments)))), *(self.write(p, taken=taken) for p in arguments))
+        if a.kind in ("above", "zero"):
+            relation = slot(0) > 0 if a.kind == "above" else sympy.Eq(slot(0), 0)
+            return map_function(sympy.Piecewise((1, relation), (0, True)), self.write(a.data[0], taken=taken))
+        bound = a.data[0] if a.kind == "sum" else a.data[1]
+        letters = self.letters(bound, taken)
+        inside = taken | {i.name for i in letters.values()}
+        if a.kind == "sum":
+            body = P.rename(Poly({a.data[1]: Fraction(1)}), letters)
+            free = tuple(sorted(a.free, key=self.rank))
+            return contract((self.write(body, taken=inside),), free)
+        body_tensor = self.write(P.rename(a.data[0], letters), taken=inside)
+        if a.kind == "maximum":
+            return Extremum(body_tensor, tuple(letters[b] for b in bound))
+        if a.kind == "maximiser":
+            return Maximiser(body_tensor, tuple(letters[b] for b in bound), a.data[2])
+        raise Unsupported(f"no way to write a {a.kind}")
+
+    def named(self, a: Atom) -> Tensor:
+        """A named quantity at its indices."""
+        definition = self.definitions[a.data[0]]
+        moved = definition.rename(dict(zip((i.name for i in definition.indices), (i.name for i in a.data[1]))))
+        return moved
+
+    def rank(self, i: Axis) -> tuple[int, str]:
+        """Order of free axes: as they came."""
+        return (self.axes.index(i) if i in self.axes else len(self.axes), i.name)
+
+    def letters(self, bound: Sequence[Axis], taken: frozenset[str]) -> dict[Axis, Axis]:
+        """Names for summed indices: a known axis of that size, else a fresh letter."""
+        used = set(taken)
+        result = {}
+        for b in bound:
+            known = (a.name for a in self.axes if a.size == b.size)
+            stem = next((a.name for a in self.axes if a.size == b.size), "i")
+            options = itertools.chain(known, (f"{stem.rstrip('0123456789')}{k}" for k in itertools.count(1)))
+            name = next(o for o in options if o not in used)
+            used.add(name)
+            result[b] = Axis(name, b.size)
+        return result
+
+
+def _order(m: Any) -> tuple[Any, ...]:
+    """Terms in reading order: more factors of the leading axes first."""
+    return (sum(1 for a, _ in m if a.kind == "symbol" and str(a.data[0]).isupper()), -sum(a.kind == "sum" for a, _ in m), len(m), P.mono_key(m))
+
+
+# --- the vocabulary --------------------------------------------------------------------------------------------------------
+
+
+def definitions(*tensors: Tensor) -> dict[str, Named]:
+    """The named quantities in expressions, in order of definition."""
+    found: dict[str, Named] = {}
+    for t in tensors:
+        for node in postorder(t):
+            if isinstance(node, Named):
+                found.setdefault(node.name, node)
+    return found
+
+
+def all_axes(*tensors: Tensor) -> tuple[Axis, ...]:
+    """Every axis that occurs in expressions, in order."""
+    return tuple(dict.fromkeys(a for t in tensors for node in postorder(t) for a in node.axes))
+
+
+def _solve(name: Named, opaque: frozenset[str]) -> tuple[Atom, Poly] | None:
+    """The definition of a name, solved for one atom of it: (atom, what it equals)."""
+    body = normal_form(name.operand, opaque=opaque)
+    own = P.of_atom(P.atom("named", name.name, name.indices))
+    candidates = {a for m in body.terms for a, _ in m if a.kind not in ("symbol", "prime", "above", "zero", "delta")}
+    # The pivot carries the axes of the name: an input or function of full rank before sums and other names.
+    for a in sorted(candidates, key=lambda a: (len(a.free) != len(own.free), a.kind == "named", -len(a.key), a.key)):
+        with_pivot = {m: c for m, c in body.terms.items() if any(b is a for b, _ in m)}
+        rest = Poly({m: c for m, c in body.terms.items() if m not in with_pivot})
+        others = Poly({m: c for m, c in body.terms.items() if m not in with_pivot})
+        if any(P.contains(b, a) for m in others.terms for b, _ in m):
+            continue
+        if len(with_pivot) == 1 and not (rest and not _linear(with_pivot, a)):
+            ((m, c),) = with_pivot.items()
+            e = dict(m)[a]
+            if rest and e != 1:
+                continue
+            factor = Poly({m - {(a, e)}: c})
+            if any(P.contains(b, a) for n in factor.terms for b, _ in n):
+                continue
+            return a, P.power((own - rest) * P.power(factor, -1), Fraction(1) / e)
+        if len(with_pivot) > 1 and all((a, 1) in m for m in with_pivot):
+            factor = Poly({m - {(a, 1)}: c for m, c in with_pivot.items()})
+            if not any(P.contains(b, a) for n in factor.terms for b, _ in n):
+                return a, (own - rest) * P.power(factor, -1)
+    return None
+
+
+def _linear(terms: Mapping[Any, Fraction], a: Atom) -> bool:
+    return all((a, 1) in m for m in terms)
+
+
+def _fold(p: Poly, pivot: Atom, value: Poly, indices: tuple[Axis, ...]) -> Poly:
+    """Replace the pivot by its value, at whatever indices it occurs."""
+
+    def change(a: Atom) -> Poly | None:
+        mapping = _match(pivot, a)
+        return None if mapping is None else P.rename(value, mapping)
+
+    return P.transform(p, change)
+
+
+def _match(pattern: Atom, a: Atom) -> dict[Axis, Axis] | None:
+    """The renaming of free axes that makes the pattern the atom, if there is one."""
+    if a is pattern:
+        return {}
+    if a.kind != pattern.kind or len(a.free) != len(pattern.free) or len(a.free) > 4:
+        return None
+    mine = sorted(pattern.free, key=lambda i: i.name)
+    for order in itertools.permutations(sorted(a.free, key=lambda i: i.name)):
+        if all(i.size == j.size for i, j in zip(mine, order)):
+            mapping = dict(zip(mine, order))
+            if P.rename(P.of_atom(pattern), mapping) == P.of_atom(a):
+                return mapping
+    return None
+
+
+def _constant_sums(names: Mapping[str, Named]) -> list[tuple[Atom, Poly]]:
+    """Sums of named quantities over one axis that do not depend on any input."""
+    found = []
+    for named in names.values():
+        for i in named.indices:
+            value = normal_form(named.operand.sum(i.name))
+            if all(a.kind == "symbol" for m in value.terms for a, _ in m):
+                own = P.sum_over(P.of_atom(P.atom("named", named.name, named.indices)), (i,))
+                ((m, _),) = own.terms.items()
+                ((pivot, _e),) = m
+                found.append((pivot, value))
+    return found
+
+
+def _cost(p: Poly) -> tuple[int, int]:
+    return (len(p.key), len(p.terms))
+
+
+def simplify(
+    tensor: Tensor, vocabulary: Iterable[Named] = (), *, opaque: Iterable[str] = (), axes: Iterable[Axis] = ()
+) -> Tensor:
+    """The expression in normal form, written in the vocabulary; names in ``opaque`` are kept but not introduced.
+
+    Raises ArithmeticError if the outcome could not be proved equal to the input (a defect, never expected).
+    """
+    names = {named.name: named for named in vocabulary}
+    kept = frozenset(opaque) | frozenset(names)
+    known = {**definitions(tensor), **{n: d for v in names.values() for n, d in definitions(v).items()}}
+    p = normal_form(tensor, opaque=kept)
+    seen: set[str] = set(opaque)
+    for name, named in names.items():
+        solved = _solve(named, frozenset(seen))
+        seen.add(name)
+        if solved is None:
+            continue
+        try:
+            folded = _fold(p, *solved, named.indices)
+        except (ZeroDivisionError, Unsupported):
+            continue
+        if _cost(folded) <= _cost(p):
+            p = folded
+    for pivot, value in _constant_sums(names):
+        p = _fold(p, pivot, value, ())
+    order = (*axes, *tensor.axes, *all_axes(tensor))
+    result = Writer(order, known).write(p).expand(tensor.axes)
+    still = frozenset(opaque)
+    if not vanishes(normal_form(result, opaque=still) - normal_form(tensor, opaque=still)):
+        raise ArithmeticError(f"simplifying could not be proved: {result!r}")
+    return result
