@@ -241,7 +241,7 @@ def bump_text(built: Bump) -> str:
     lines = [f"bump        S({w}(x − {low})) − S({w}(x − {high})), S the {name} scaled to rise from 0 to 1"]
     for row in bump_data(built)["proved"]:
         lines.append(
-            f"PROVED      within {row['within']:.3g} of 1 inside and of 0 outside, {row['margin']:.4g} or more from a face"
+            f"PROVED      within {row['within']:.3g} of 1 inside, of 0 outside, {row['margin']:.4g} or more from a face"
         )
     return "\n".join(lines)
 

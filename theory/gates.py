@@ -11,10 +11,12 @@ balls); an activation that is neither is refused with the reason.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from itertools import pairwise
+from typing import Any
 
 import flint
 import sympy
@@ -24,9 +26,9 @@ from .activations import Activation, activation
 from .enclosures import ball_function, enclose, exact_value
 from .errors import Unsupported
 from .pieces import Piece, pieces
-from .supremum import PRECISION, exact
+from .supremum import PRECISION, exact, supremum
 from .symbols import x
-from .tails import first_decided
+from .tails import Tail, first_decided
 
 _t = sympy.Symbol("t", positive=True)
 _T = sympy.Symbol("T", positive=True)
@@ -183,8 +185,39 @@ def _limit(expr: sympy.Expr, side: int) -> sympy.Expr | None:
 
 
 def _monotone(f: Activation, direction: int) -> bool:
-    """Proven: f rises (direction 1) or falls (−1) on the whole line."""
-    return f.analysis.monotone == ("non-decreasing" if direction > 0 else "non-increasing")
+    """Proven: f rises (direction 1) or falls (−1) on the whole line, jumps included."""
+    parts = pieces(f.expr)
+    if not all(_never_positive(replace(p, expr=-direction * p.expr.diff(x))) for p in parts):
+        return False
+    joints = [(p.expr.subs(x, q.left), f.expr.subs(x, q.left), q.expr.subs(x, q.left)) for p, q in pairwise(parts)]
+    return all(_not_below(direction * (v - u)) and _not_below(direction * (w - v)) for u, v, w in joints)
+
+
+def _never_positive(part: Piece) -> bool:
+    """Proven: the expression is <= 0 on its piece; far out by its expansion's sign, between by branch and bound."""
+    try:
+        a, b, signs = _cut(part, lambda t: t.sign())
+        return all(s <= 0 for s in signs) and (a >= b or supremum(ball_function(part.expr), a, b).upper <= 0)
+    except Unsupported:
+        return False
+
+
+def _cut(part: Piece, question: Callable[[Tail], Any]) -> tuple[Fraction, Fraction, list[Any]]:
+    """A finite interval, and the answers to ``question`` on the infinite tails of the piece beyond it."""
+    ends, answers = [], []
+    for side, end in ((-1, part.left), (1, part.right)):
+        if end.is_finite:
+            ball = enclose(end)
+            ends.append(exact(ball.lower() if side < 0 else ball.upper()))
+        else:
+            answer, start = first_decided(part.expr if side > 0 else part.expr.subs(x, -x), question)
+            ends.append(side * start)
+            answers.append(answer)
+    return ends[0], ends[1], answers
+
+
+def _not_below(value: sympy.Expr) -> bool:
+    return value == 0 or bool(enclose(value).lower() >= 0)
 
 
 def _exact_hinge(f: Activation) -> Hinge | None:
@@ -215,18 +248,23 @@ def _asymptotic_hinge(f: Activation) -> Hinge | None:
         return None
     left, right = slopes
     arms = sympy.Piecewise((right * x, x > 0), (left * x, True))
-    bound = _largest_magnitude(f.expr - arms)
+    bound = _largest_magnitude(sympy.piecewise_fold(f.expr - arms))
     return None if bound is None else Hinge(f, Fraction(0), Fraction(0), _fraction(left), _fraction(right), gap=bound)
 
 
 def _largest_magnitude(difference: sympy.Expr) -> Fraction | None:
-    """A proven bound of |difference| on the whole line, from its enclosed range."""
+    """A proven bound of |difference| on the whole line; None where it is unbounded or not decided."""
     try:
-        bounds = activation(difference).analysis.range
+        bounds = []
+        for part in pieces(difference):
+            a, b, tails = _cut(part, lambda t: t.enclosure())
+            bounds += [exact(ball.abs_upper()) for ball in tails]
+            if a < b:
+                value = ball_function(part.expr)
+                bounds.append(supremum(lambda t, g=value: abs(g(t)), a, b).upper)  # type: ignore[misc]
+        return max(bounds)
     except Unsupported:
         return None
-    ends = [enclose(sympy.sympify(end)) for end in (bounds.lower, bounds.upper)]
-    return max(exact(e.abs_upper()) for e in ends) if all(e.is_finite() for e in ends) else None
 
 
 def _easy(expr: sympy.Expr) -> bool:
