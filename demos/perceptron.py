@@ -146,7 +146,7 @@ def _draw_points(
             axes, limits, *map(float, (*run.weights, run.bias)), color=COLOURS["target"], label="Rosenblatt's line"
         )
         normal, offset, _ = widest_street(asked)
-        style = {"color": COLOURS["proved"], "linestyle": "--", "linewidth": 1.3, "label": "widest margin (exact)"}
+        style: Any = {"color": COLOURS["proved"], "linestyle": "--", "linewidth": 1.3, "label": "widest margin (exact)"}
         _draw_line(axes, limits, *map(float, (*normal, offset)), **style)
     else:
         _draw_certificate(axes, verdict)

@@ -272,8 +272,11 @@ def split(data: Dataset, seed: int = 0, *, test: float = 0.2, validation: float 
     mean, scale = data.inputs[train].mean(axis=0), data.inputs[train].std(axis=0)
     # A constant feature may show a deviation of one rounding error: scaling that up would make noise of it.
     scale = np.where(scale > 1e-12 * np.maximum(1.0, np.abs(mean)), scale, 1.0)
-    parts = (Part((data.inputs[rows] - mean) / scale, data.labels[rows], rows) for rows in (train, checked, held_out))
-    return Split(*parts, mean, scale)
+
+    def part(rows: Integers) -> Part:
+        return Part((data.inputs[rows] - mean) / scale, data.labels[rows], rows)
+
+    return Split(part(train), part(checked), part(held_out), mean, scale)
 
 
 def _stratified(data: Dataset, rows: Integers, share: float, seed: int, name: str) -> tuple[Integers, Integers]:

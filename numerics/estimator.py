@@ -67,4 +67,5 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> Any:
         """The label of the largest output for every sample."""
+        check_is_fitted(self, "result_")
         return self.classes_[self.result_.network.decide(self.predict_proba(X))]

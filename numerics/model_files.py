@@ -23,6 +23,7 @@ def save(result: TrainingResult, path: str | Path) -> Path:
     """Write ``result`` to ``path``: W1, b1, … under their names, what training goes on from under ``resume.``."""
     from safetensors.numpy import save as serialise
 
+    result.network.require_savable()
     snapshot = result.snapshot
     arrays = dict(result.parameters)
     arrays |= {"resume.flat": snapshot.flat, "resume.best": snapshot.best, "mean": result.mean, "scale": result.scale}

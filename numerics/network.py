@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..theory.activations import activation as activation_of
 from ..theory.errors import InputError
 from ..theory.losses import Loss
 from ..theory.networks import Network as DerivedNetwork
@@ -49,12 +50,25 @@ class Network:
             )
         _check_loss(self.derived.loss, self.widths[-1])
         self.dtype = np.dtype(dtype)
+        self.activation = _activation_text(activation)
         compiled = kernel(activation, dtype=dtype)
         self._f, self._df = compiled, compiled.derivative
         self._forward, self._loss, self._backward = _load(self.derived)
         self.flat = np.zeros(self.parameter_count, self.dtype)
         self.parameters = self.views(self.flat)
         self._gradient = np.empty_like(self.flat)
+
+    def __reduce__(self) -> tuple[Callable[..., Network], tuple[Any, ...]]:
+        """A copy in another process derives and compiles its own; only the parameters travel."""
+        spec = "-".join(map(str, self.widths))
+        return _rebuilt, (spec, self.activation, self.derived.loss.name, self.dtype.name, self.flat)
+
+    def require_savable(self) -> None:
+        """Raise :class:`InputError` when the activation cannot be named by text."""
+        try:
+            activation_of(self.activation)
+        except InputError:
+            raise InputError(f"the activation {self.activation[:60]} cannot be saved: give it as text") from None
 
     def views(self, flat: Array) -> dict[str, Array]:
         """``flat`` cut into W1, b1, W2, …, as views."""
@@ -123,6 +137,20 @@ class Network:
                 found = f"has shape {values[name].shape}" if name in values else "is missing"
                 raise InputError(f"the parameter {name} {found}: {view.shape} is needed")
             view[...] = values[name]
+
+
+def _rebuilt(spec: str, activation: str, loss: str, dtype: str, flat: Array) -> Network:
+    network = Network(spec, activation, loss, dtype)
+    network.flat[...] = flat
+    return network
+
+
+def _activation_text(spec: Any) -> str:
+    """The activation as text by which a saved file, or another process, can name it.
+
+    A SymPy expression may have branches that no text of the formula language stands for: it can be trained, not saved.
+    """
+    return spec if isinstance(spec, str) else activation_of(spec).name
 
 
 def _check_loss(loss: Loss, outputs: int) -> None:

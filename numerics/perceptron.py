@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -98,7 +99,7 @@ def run_perceptron(problem: Problem, passes: int = 1000) -> PerceptronRun:
     return PerceptronRun(problem, outcome, tuple(history), exact, start, length)
 
 
-def _one_pass(vectors: npt.NDArray[np.generic], weights: npt.NDArray[np.generic]) -> int:
+def _one_pass(vectors: npt.NDArray[Any], weights: npt.NDArray[Any]) -> int:
     """One pass over the points, updating ``weights`` in place; returns the number of mistakes."""
     position, mistakes = 0, 0
     while position < len(vectors):
@@ -112,11 +113,11 @@ def _one_pass(vectors: npt.NDArray[np.generic], weights: npt.NDArray[np.generic]
     return mistakes
 
 
-def _integers(problem: Problem, passes: int) -> npt.NDArray[np.generic]:
+def _integers(problem: Problem, passes: int) -> npt.NDArray[Any]:
     largest = max(abs(entry) for vector in problem.scaled for entry in vector)
     bound = passes * len(problem.scaled) * largest**2 * (problem.dimension + 1)
     return np.array(problem.scaled, dtype=np.int64 if bound < _INT64_ROOM else object)
 
 
-def _key(weights: npt.NDArray[np.generic]) -> tuple[int, ...]:
+def _key(weights: npt.NDArray[Any]) -> tuple[int, ...]:
     return tuple(int(entry) for entry in weights)

@@ -19,8 +19,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..theory.activations import ACTIVATIONS, Activation
-from ..theory.activations import activation as activation_of
 from ..theory.errors import InputError
 from ..theory.optimisers import KEYWORDS, optimiser
 from .data import Dataset, Split, dataset, split
@@ -216,11 +214,13 @@ def train(
         return _resumed(resume, data, epochs, path, on_epoch)
     values = dict(hyper or {}) | ({} if learning_rate is None else {"learning_rate": learning_rate})
     network = Network(spec, activation, loss, dtype)
+    if path is not None:
+        network.require_savable()
     name = data.name if isinstance(data, Dataset) else str(data)
     configuration = Configuration(
         spec=spec,
         data=name,
-        activation=_activation_text(activation),
+        activation=network.activation,
         loss=network.derived.loss.name,
         optimiser=optimiser,
         hyper=_texts(optimiser, values),
@@ -412,14 +412,6 @@ def _texts(name: str, values: Mapping[str, Any]) -> dict[str, str]:
     row = optimiser(name)
     bound = row.bind(**values)
     return {keyword: str(bound[KEYWORDS[keyword]]) for keyword in row.keywords}
-
-
-def _activation_text(spec: Any) -> str:
-    """The activation as text that a saved file can name it by."""
-    if isinstance(spec, str):
-        return spec
-    row = spec if isinstance(spec, Activation) else activation_of(spec)
-    return row.name if ACTIVATIONS.get(row.name) is row else str(row.expr)
 
 
 def accuracies(seeds: range, **options: Any) -> list[float]:

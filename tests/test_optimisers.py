@@ -7,6 +7,10 @@ from fractions import Fraction
 
 import pytest
 import sympy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sympy import Rational, Symbol
+
 from backproof.theory.errors import InputError, Unsupported
 from backproof.theory.optimisers import (
     KEYWORDS,
@@ -28,9 +32,6 @@ from backproof.theory.optimisers import (
     theta,
     transition_matrix,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sympy import Rational, Symbol
 
 ROWS = pytest.mark.parametrize("row", OPTIMISERS.values(), ids=list(OPTIMISERS))
 CURVATURE = Symbol("L", positive=True)

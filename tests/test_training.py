@@ -5,10 +5,12 @@ line.
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import sympy
 from sympy import Rational
 
 from backproof.demos.cli import run as command_line
@@ -21,6 +23,7 @@ from backproof.theory.activations import activation
 from backproof.theory.errors import InputError
 from backproof.theory.losses import LOSSES
 from backproof.theory.optimisers import OPTIMISERS, g, t, theta
+from backproof.theory.symbols import x
 
 ROWS = pytest.mark.parametrize("row", OPTIMISERS.values(), ids=list(OPTIMISERS))
 
@@ -81,9 +84,6 @@ def test_the_generated_step_is_the_gradient(name):
     rounding.
     """
     import mpmath
-    import sympy
-
-    from backproof.theory.symbols import x
 
     network = Network("3-4-2-3", name)
     network.draw("gain_normal", name, np.random.default_rng(5))
@@ -155,6 +155,25 @@ def test_a_formula_trains_like_its_name():
     assert abs(named.history[-1].train_loss - typed.history[-1].train_loss) < 1e-12
     given = train("4-8-3", activation=activation("x/(1+exp(-x))"), epochs=5, initialiser="he_normal")
     assert given.history == typed.history
+
+
+def test_an_activation_with_parameters_is_saved_by_its_text(tmp_path):
+    file = tmp_path / "elu.safetensors"
+    result = train("4-8-3", activation=activation("elu", alpha=2), epochs=3, checkpoint=file)
+    assert (load(file).predict_proba(dataset("iris").inputs) == result.predict_proba(dataset("iris").inputs)).all()
+    branches = sympy.Piecewise((x, x > 0), (x / 7, True))
+    with pytest.raises(InputError, match="cannot be saved"):
+        train("4-8-3", activation=branches, epochs=3, checkpoint=file)
+    with pytest.raises(InputError, match="cannot be saved"):
+        train("4-8-3", activation=branches, epochs=1).save(file)
+
+
+def test_a_network_travels_to_another_process():
+    network = Network("4-8-3", "gelu", "cross_entropy")
+    network.draw("gain_normal", "gelu", np.random.default_rng(0))
+    again = pickle.loads(pickle.dumps(network))
+    inputs = np.random.default_rng(1).standard_normal((5, 4))
+    assert (again.forward(inputs) == network.forward(inputs)).all()
 
 
 def test_the_same_seed_gives_the_same_network():

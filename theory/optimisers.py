@@ -1,8 +1,9 @@
 """Optimisers: each one's update rule for a single entry of a parameter, and what follows from the rule exactly.
 
 A row is the rule as its paper prints it: assignments carried out in order, once per step, for every entry θ of every
-parameter with its gradient entry g; t = 1, 2, … counts the steps and each state variable starts at 0. What one step does to
-the old values, the step under a constant gradient and the largest stable learning rate are derived from the rule.
+parameter with its gradient entry g; t = 1, 2, … counts the steps and each state variable starts at 0. What one step
+does to the old values, the step under a constant gradient and the largest stable learning rate are derived from the
+rule.
 """
 
 from __future__ import annotations
@@ -229,8 +230,9 @@ def constant_gradient_state(row: Optimiser) -> dict[Symbol, Expr]:
     """Each state after t steps under a constant gradient g ≠ 0, in closed form, proved by induction on t.
 
     The update s ← a·s + b gives s_t = b·(1 − aᵗ)/(1 − a). The base case s_0 = 0 and the step
-    s_{t+1} = a·s_t + b are checked symbolically before the form is returned. Since the update is linear, the same holds for
-    expectations: E[m_t] = (1 − β₁ᵗ)·E[g] for a gradient whose mean does not change (Kingma & Ba 2015, section 3).
+    s_{t+1} = a·s_t + b are checked symbolically before the form is returned. Since the update is linear, the same
+    holds for expectations: E[m_t] = (1 − β₁ᵗ)·E[g] for a gradient whose mean does not change (Kingma & Ba 2015,
+    section 3).
 
     >>> constant_gradient_state(OPTIMISERS["adam"])[m]
     g*(1 - beta1**t)

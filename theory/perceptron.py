@@ -228,7 +228,9 @@ def separability(
     nearest, weights = _nearest_to_origin(lambda direction: _least(rows, direction), vectors)
     if any(nearest):
         return _separation(asked, nearest)
-    total = 2 / sum(weights.values())  # the bias coordinate of Σ λᵢzᵢ = 0 makes the two classes weigh the same
+    total = 2 / sum(
+        weights.values(), Fraction(0)
+    )  # the bias coordinate of Σ λᵢzᵢ = 0 makes the two classes weigh the same
     answer = Inseparable(asked, tuple(weights.get(i, Fraction(0)) * total for i in range(len(vectors))))
     return _checked(answer)
 
@@ -260,7 +262,7 @@ def widest_street(asked: Problem) -> tuple[Vector, Fraction, Fraction]:
             pair = asked.points[sides[1][index // width]][k] + asked.points[sides[-1][index % width]][k]
             middle[k] += weight * pair / 2
     normal = tuple(entry / factor for entry in nearest)
-    return normal, -_dot(normal, middle), sum(entry**2 for entry in normal) / Fraction(4)
+    return normal, -_dot(normal, middle), _dot(normal, normal) / 4
 
 
 def exact_coordinate(value: Any) -> Fraction:
@@ -345,7 +347,7 @@ def _least(rows: flint.fmpz_mat, direction: Vector) -> int:
 
 def _separation(asked: Problem, nearest: Vector) -> Separation:
     factor = asked.denominator
-    margin_squared = sum(entry**2 for entry in nearest) / Fraction(factor**2)
+    margin_squared = _dot(nearest, nearest) / factor**2
     # Any positive multiple is the same hyperplane: the one with coprime integers is the easiest to read.
     scale = Fraction(
         math.lcm(*(entry.denominator for entry in nearest)), math.gcd(*(entry.numerator for entry in nearest))
