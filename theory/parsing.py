@@ -63,6 +63,8 @@ def parse_formula(
         raise InputError(f"formula {_short(text)}: is a condition, not a value; write where(condition, a, b)")
     if result.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo):
         raise InputError(f"formula {_short(text)}: divides by zero")
+    if result.has(sympy.ITE):  # SymPy's form of a comparison with branches inside; the rest knows and, or, not
+        result = result.replace(sympy.ITE, lambda c, a, b: sympy.Or(sympy.And(c, a), sympy.And(sympy.Not(c), b)))
     if result.has(sympy.I):
         raise InputError(f"formula {_short(text)}: is not real (root or logarithm of a negative constant)")
     return result
