@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from ..numerics.approximation import FloatNetwork, true_values
 from ..numerics.kernels import kernel
-from ..theory.approximation import Approximation
+from ..theory.approximation import Approximation, approximate
 from ..theory.gates import Step
+from ..theory.interpolation import nodes_for
 from ..theory.staircases import Bump
 from .pictures import COLOURS, figure
 
@@ -29,21 +30,51 @@ _MOST_BUMPS = 80
 
 
 def approximation_picture(built: Approximation, sampled: Sampled, certificate: Certificate | None = None) -> Figure:
-    """Target, network and proven band above; the signed error under its proven ceiling below."""
-    drawn, (top, bottom) = figure(9, 6, 2, 1, sharex=True, gridspec_kw={"height_ratios": [2.2, 1]})
-    f, net = built.target, built.network
+    """Target, network and proven band; below, the signed error under its ceiling; on the right, both enlarged."""
+    drawn, ((top, near), (bottom, strip)) = figure(
+        12, 6.2, 2, 2, sharex="col", gridspec_kw={"height_ratios": [2.2, 1], "width_ratios": [1.75, 1]}
+    )
     grid = _grid(built, 2_001)
-    truth = true_values(f, grid)
     bumps = _bumps(built, grid)
     if bumps is not None:
         _draw_bumps(top, grid, bumps)
-    _band(top, grid, truth, built)
-    top.plot(grid, truth, color=COLOURS["target"], linewidth=1.2, linestyle=(0, (5, 2)), label=f"target f = {f.text}")
-    top.plot(grid, FloatNetwork.of(net)(grid), color=COLOURS["theory"], label=f"network F, {_units(built)}")
-    _title(top, f"{built.construction.title}: {_units(built)} for {_shortened(f.text)}")
+    _curves(top, built, grid)
+    title = built.construction.title
+    _title(top, f"{title[0].upper()}{title[1:]}: {_units(built)} for {_shortened(built.target.text)}")
     _legend(top)
     _error_strip(bottom, built, sampled, certificate)
+    u, v = _window(built, sampled)
+    _curves(near, built, np.linspace(u, v, 1_001))
+    _title(near, "Enlarged at the largest sampled error")
+    near.set_xlim(u, v)
+    inside = (sampled.points >= u) & (sampled.points <= v)
+    _strip_lines(strip, built, certificate)
+    strip.plot(sampled.points[inside], sampled.errors[inside], color=COLOURS["theory"], linewidth=1.2)
+    _mark_largest(strip, sampled)
+    strip.set_xlabel("x")
+    strip.set_ylim(bottom.get_ylim())
     return drawn
+
+
+def _curves(ax: Axes, built: Approximation, grid: Array) -> None:
+    """f, F and the proven band."""
+    truth = true_values(built.target, grid)
+    bound = float(built.bound)
+    ax.fill_between(
+        grid, truth - bound, truth + bound, color=COLOURS["proved"], alpha=0.25, linewidth=0,
+        label=f"PROVED band f ± {bound:.3g}",
+    )  # fmt: skip
+    ax.plot(grid, truth, color=COLOURS["target"], linewidth=1.2, linestyle=(0, (5, 2)), label="target f")
+    ax.plot(grid, FloatNetwork.of(built.network)(grid), color=COLOURS["theory"], label="network F")
+
+
+def _window(built: Approximation, sampled: Sampled) -> tuple[float, float]:
+    """A few cells around the largest sampled error, inside the interval."""
+    f = built.target
+    a, length = float(f.a), float(f.length)
+    width = min(6 * length / max(1, built.cells), length / 3)
+    u = min(max(sampled.where - width / 2, a), a + length - width)
+    return u, u + width
 
 
 def assembly_picture(built: Approximation) -> Figure:
@@ -57,21 +88,20 @@ def assembly_picture(built: Approximation) -> Figure:
     else:
         _draw_hinges(one, two, built)
     grid = _grid(built, 2_001)
-    truth, bumps = true_values(built.target, grid), _bumps(built, grid)
+    bumps = _bumps(built, grid)
     if bumps is not None:
         _draw_bumps(many, grid, bumps, strong=True)
+    truth = true_values(built.target, grid)
     many.plot(grid, truth, color=COLOURS["target"], linewidth=1.2, linestyle=(0, (5, 2)), label="target f")
     word = "bumps" if isinstance(part, Step) else "hats"
-    count = 0 if bumps is None else len(bumps)
-    _title(many, f"3  {count} {word}, each as high as f" if count else f"3  {word} (too many to draw)")
-    _band(total, grid, truth, built)
-    total.plot(grid, truth, color=COLOURS["target"], linewidth=1.2, linestyle=(0, (5, 2)), label="target f")
-    total.plot(grid, FloatNetwork.of(built.network)(grid), color=COLOURS["theory"], label="sum F")
+    count = "too many to draw" if bumps is None else f"{len(bumps)} {word}, each times f at its middle"
+    _title(many, f"3  {count}")
+    _curves(total, built, grid)
     _title(total, f"4  their sum: {_units(built)}")
     for ax in (many, total):
         _legend(ax)
         ax.set_xlabel("x")
-    drawn.suptitle(f"How a network becomes {_shortened(built.target.text)}", fontsize=13, fontweight="semibold")
+    drawn.suptitle(f"How a network becomes {_shortened(built.target.text)}", fontsize=13, fontweight="bold")
     return drawn
 
 
@@ -103,40 +133,44 @@ def bump_picture(built: Bump) -> Figure:
 
 
 def _error_strip(ax: Axes, built: Approximation, sampled: Sampled, certificate: Certificate | None) -> None:
-    bound, errors = float(built.bound), sampled.errors
-    ax.axhspan(-bound, bound, color=COLOURS["proved"], alpha=0.12, linewidth=0)
-    for side in (-bound, bound):
-        ax.axhline(side, color=COLOURS["proved"], linewidth=1.2, label=f"PROVED ±{bound:.3g}" if side > 0 else None)
-    if certificate is not None:
-        ax.axhline(float(certificate.upper), color=COLOURS["proved"], linestyle=":", linewidth=1.4)
-        ax.axhline(
-            -float(certificate.upper), color=COLOURS["proved"], linestyle=":", linewidth=1.4,
-            label=f"CERTIFIED ±{float(certificate.upper):.3g} ({certificate.dtype} weights)",
-        )  # fmt: skip
-    ax.plot(sampled.points, errors, color=COLOURS["theory"], linewidth=0.8)
-    if np.all(np.isfinite(errors)):
-        k = int(np.argmax(np.abs(errors)))
-        ax.plot(
-            sampled.points[k], errors[k], "o", color=COLOURS["sampled"], markersize=7, clip_on=False, zorder=5,
-            label=f"largest SAMPLED {abs(errors[k]):.3g}",
-        )  # fmt: skip
-    reach = max(bound, sampled.largest if np.isfinite(sampled.largest) else 0.0) or 1.0
-    ax.set_ylim(-1.2 * reach, 1.9 * reach)
+    _strip_lines(ax, built, certificate)
+    ax.plot(sampled.points, sampled.errors, color=COLOURS["theory"], linewidth=0.8)
+    _mark_largest(ax, sampled)
+    reach = max(float(built.bound), sampled.largest if np.isfinite(sampled.largest) else 0.0) or 1.0
+    ax.set_ylim(-1.2 * reach, 2.0 * reach)
     ax.set_ylabel("error F − f")
     ax.set_xlabel("x")
     ax.legend(loc="upper center", ncols=3, fontsize=9, frameon=False)
 
 
-def _band(ax: Axes, grid: Array, truth: Array, built: Approximation) -> None:
+def _strip_lines(ax: Axes, built: Approximation, certificate: Certificate | None) -> None:
+    """The proven ceiling and floor of the error, and the certified ones."""
     bound = float(built.bound)
-    ax.fill_between(
-        grid, truth - bound, truth + bound, color=COLOURS["proved"], alpha=0.25, linewidth=0,
-        label=f"PROVED band f ± {bound:.3g}",
+    ax.axhspan(-bound, bound, color=COLOURS["proved"], alpha=0.12, linewidth=0)
+    for side in (-bound, bound):
+        ax.axhline(side, color=COLOURS["proved"], linewidth=1.2, label=f"PROVED ±{bound:.3g}" if side > 0 else None)
+    if certificate is not None:
+        upper = float(certificate.upper)
+        label = f"CERTIFIED ±{upper:.3g} ({certificate.dtype} weights)"
+        for side in (-upper, upper):
+            ax.axhline(side, color=COLOURS["proved"], linestyle=":", linewidth=1.6, label=label if side > 0 else None)
+
+
+def _mark_largest(ax: Axes, sampled: Sampled) -> None:
+    """The largest sampled error; where the floats gave no number, that is said instead."""
+    errors = sampled.errors
+    if not np.all(np.isfinite(errors)):
+        ax.text(0.5, 0.4, "the floats overflowed: no number", transform=ax.transAxes, ha="center")
+        return
+    k = int(np.argmax(np.abs(errors)))
+    ax.plot(
+        sampled.points[k], errors[k], "o", color=COLOURS["sampled"], markersize=7, clip_on=False, zorder=5,
+        label=f"largest SAMPLED {abs(errors[k]):.3g}",
     )  # fmt: skip
 
 
 def _title(ax: Axes, text: str) -> None:
-    ax.set_title(text, loc="left", fontsize=11, fontweight="semibold")
+    ax.set_title(text, loc="left", fontsize=11, fontweight="bold")
 
 
 def _legend(ax: Axes) -> None:
@@ -157,25 +191,28 @@ def _draw_bumps(ax: Axes, grid: Array, bumps: list[Array], strong: bool = False)
 
 def _bumps(built: Approximation, grid: Array) -> list[Array] | None:
     """The summands f(m_j)·bump_j (or f(x_k)·hat_k) that add up to F; None where they are too many to draw."""
-    net = built.network
-    if not 1 <= net.units <= _MOST_BUMPS:
+    if not 1 <= built.cells <= _MOST_BUMPS:
         return None
-    part = built.construction.prepare(net.activation)
+    part = built.construction.prepare(built.network.activation)
     if not isinstance(part, Step):
         return _hats(built, grid)
-    low, high = float(part.low), float(part.high)
-    steps = (FloatNetwork.of(net).hidden(grid) - low) / (high - low)
-    rises = np.array([float(c) for c in net.outer]) * (high - low)
-    start = float(net.offset) + low * float(sum(net.outer, Fraction(0)))
-    heights = start + np.concatenate([[0.0], np.cumsum(rises)])
-    edges = np.concatenate([np.ones((grid.size, 1)), steps, np.zeros((grid.size, 1))], axis=1)
-    return [heights[k] * (edges[:, k] - edges[:, k + 1]) for k in range(heights.size)]
+    f, cells = built.target, built.cells
+    if built.construction.name != "staircase":
+        return None
+    faces = [float(f.a + f.length * Fraction(j, cells)) for j in range(1, cells)]
+    middles = np.array([float(f.a + f.length * Fraction(2 * j + 1, 2 * cells)) for j in range(cells)])
+    w = float(built.facts["w"])
+    steps = [np.ones_like(grid), *(_step_values(part, w, face, grid) for face in faces), np.zeros_like(grid)]
+    heights = true_values(f, middles)
+    return [h * (up - down) for h, up, down in zip(heights, steps, steps[1:], strict=False)]
 
 
-def _hats(built: Approximation, grid: Array) -> list[Array]:
-    f = built.target
-    nodes = np.array(sorted({float(f.a), float(f.b), *(float(k) for k in built.network.knots)}))
+def _hats(built: Approximation, grid: Array) -> list[Array] | None:
+    points = nodes_for(built.target, built.cells).points
+    nodes = np.array([float(p) for p in points])
     heights = FloatNetwork.of(built.network)(nodes)
+    if not np.all(np.isfinite(heights)):
+        return None
     return [h * np.interp(grid, nodes, row) for h, row in zip(heights, np.eye(nodes.size), strict=True)]
 
 
@@ -193,14 +230,16 @@ def _draw_steps(one: Axes, two: Axes, part: Step, name: str) -> None:
 
 
 def _draw_hinges(one: Axes, two: Axes, built: Approximation) -> None:
-    name = built.network.activation.name
+    """The unit itself, and the hat that the same construction makes of it."""
+    row = built.network.activation
     grid = np.linspace(-1.5, 1.5, 801)
-    one.plot(grid, kernel(built.network.activation)(grid), color=COLOURS["theory"])
-    _title(one, f"1  one {name} unit: a hinge")
-    hat = np.interp(grid, [-1, 0, 1], [0, 1, 0])
-    two.plot(grid, hat, color=COLOURS["theory"])
-    two.fill_between(grid, hat, color=COLOURS["theory"], alpha=0.15, linewidth=0)
-    _title(two, "2  three units: a hat")
+    one.plot(grid, kernel(row)(grid), color=COLOURS["theory"])
+    _title(one, f"1  one {row.name} unit: a hinge")
+    hat = approximate("max(0, 1 - abs(x))", row, epsilon="0.05", interval=("-1.5", "1.5"))
+    values = FloatNetwork.of(hat.network)(grid)
+    two.plot(grid, values, color=COLOURS["theory"])
+    two.fill_between(grid, values, color=COLOURS["theory"], alpha=0.15, linewidth=0)
+    _title(two, f"2  {hat.network.units} units: a hat")
 
 
 def _step_values(part: Step, steepness: float, face: float, grid: Array) -> Array:

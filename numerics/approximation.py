@@ -83,7 +83,8 @@ class FloatNetwork:
         rows = max(1, _BLOCK // max(1, self.units))
         for start in range(0, flat.size if self.units else 0, rows):
             part = slice(start, start + rows)
-            result[part] += self.hidden(flat[part]) @ self.outer
+            with np.errstate(all="ignore"):  # an overflow shows as inf or NaN in the result, and is reported there
+                result[part] += self.hidden(flat[part]) @ self.outer
         return result.reshape(place.shape)
 
     def hidden(self, points: Array) -> Array:

@@ -211,7 +211,7 @@ def _cells_plus_one(cells: int) -> int:
 _ROWS = (
     Construction(
         name="interpolation",
-        title="ReLU interpolation",
+        title="interpolation by hinges",
         theorem="|F − f| ≤ h²/8·sup|f″| on each smooth piece (L·h/2 where f″ is unbounded)",
         rate="O(1/N²)",
         citation="de Boor 1978, A Practical Guide to Splines, ch. III; DeVore, Hanin & Petrova 2021, arXiv:2012.14501",
@@ -244,10 +244,10 @@ _ROWS = (
     ),
     Construction(
         name="balanced_interpolation",
-        title="balanced ReLU interpolation (convex or concave target)",
+        title="balanced interpolation by hinges (convex or concave target)",
         theorem="|F − f| ≤ h²/16·sup|f″|, optimal for a parabola",
         rate="O(1/N²)",
-        citation="de Boor 1978, ch. III",
+        citation="Chebyshev's equioscillation on each cell: the interpolant lowered by half its error",
         prepare=hinge,
         design=balanced_design,
         build=balanced,
