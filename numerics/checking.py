@@ -324,13 +324,18 @@ def _judge(
         wrong = next(iter(evidence.refuted))
         example_found = f.counterexample(subject, sampler, wrong, *evidence.refuted[wrong])
         diagnosis = diagnose(subject, sampler, evidence, seed)
+    contract = f.contract(subject, base, evidence)
+    if evidence.refuted and contract.failed and "in place" in contract.why:
+        diagnosis = (f"backward {contract.why}: what it reads later is overwritten", *diagnosis)[:4]
+    if evidence.refuted and not diagnosis:
+        diagnosis = ("no standard mistake explains the difference",)
     return CheckResult(
         name,
         formula,
         floats,
         domain,
         at_kinks,
-        f.contract(subject, base, evidence),
+        contract,
         verdicts,
         example_found,
         tuple(diagnosis),

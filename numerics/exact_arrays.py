@@ -11,11 +11,12 @@ import functools
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from .exact_scalars import BINARY, UNARY, Element, NotCovered, Size, dot, lift, trace, unary
+from .exact_scalars import BINARY, UNARY, Ball, Element, NotCovered, Size, dot, lift, trace, unary
 
 #: NumPy's name of a ufunc -> the name in exact_scalars.
 _BINARY_NAMES = {
@@ -246,7 +247,7 @@ def exact_array(value: Any, dtype: Any = None) -> Any:
         result = value
     elif isinstance(value, np.ndarray):
         result = _entries(value) if value.dtype.kind in "fO" else value.view(ExactArray)
-    elif isinstance(value, (Element, float, np.floating)):
+    elif isinstance(value, (Element, float, np.floating, Fraction)):
         result = _cell(lift(value)).view(ExactArray)
     elif isinstance(value, Size):
         result = np.asarray(int(value)).view(ExactArray)
@@ -319,7 +320,8 @@ def _log(name: str, inputs: Sequence[Any], output: Any, **options: Any) -> Any:
         while frame is not None and "backproof_exact" not in frame.f_globals:
             frame = frame.f_back  # type: ignore[assignment]
         line = frame.f_lineno if frame is not None else 0
-        trace().operations.append(Operation(name, line, tuple(inputs), output, tuple(sorted(options.items()))))
+        kept = [np.array(each, subok=True) if isinstance(each, ExactArray) else each for each in (*inputs, output)]
+        trace().operations.append(Operation(name, line, tuple(kept[:-1]), kept[-1], tuple(sorted(options.items()))))
     return output
 
 
@@ -352,7 +354,14 @@ def elementwise(name: str, *inputs: Any) -> Any:
         raise NotCovered(f"np.{name} is not covered")
     if name in _PREDICATES:
         return trace().symbolic.mask(out) if trace().symbolic is not None else wrap(out.astype(bool))
+    if trace().record and name in ("maximum", "minimum", "fmax", "fmin"):
+        out = _map(_own_node, out)
     return _log(name, inputs, wrap(out))
+
+
+def _own_node(ball: Any) -> Any:
+    """Return a node of its own for a selected entry, so that a diagnosis can give it other parents."""
+    return Ball(ball.value, ((ball, 1),)) if isinstance(ball, Ball) else ball
 
 
 _FINITE: Mapping[str, Callable[[Any], bool]] = {

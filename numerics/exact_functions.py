@@ -18,6 +18,7 @@ from .exact_arrays import (
     _axes,
     _log,
     _map,
+    _own_node,
     _plain,
     accumulate,
     elementwise,
@@ -212,6 +213,8 @@ def where(condition: Any, *branches: Any) -> Any:
     if all(np.ndarray.dtype.__get__(each).kind in "biu" for each in (yes, no)):
         return wrap(np.where(mask, yes.view(np.ndarray), no.view(np.ndarray)))
     result = np.where(mask, yes.astype_exact().view(np.ndarray), no.astype_exact().view(np.ndarray))
+    if trace().record:
+        result = _map(_own_node, result)
     return _log("where", (condition, yes, no), wrap(result))
 
 

@@ -394,7 +394,7 @@ UNARY: Mapping[str, Rule] = {
     "neg": (operator.neg, lambda v, y: -1),
     "exp": (arb.exp, lambda v, y: y),
     "exp2": (lambda v: arb(2) ** v, lambda v, y: y * arb(2).log()),
-    "expm1": (arb.expm1, lambda v, y: y + 1),
+    "expm1": (arb.expm1, lambda v, y: v.exp()),
     "log": (arb.log, lambda v, y: 1 / v),
     "log2": (lambda v: v.log() / arb(2).log(), lambda v, y: 1 / (v * arb(2).log())),
     "log10": (lambda v: v.log() / arb(10).log(), lambda v, y: 1 / (v * arb(10).log())),
