@@ -70,6 +70,12 @@ TARGETS: dict[str, Target] = {
 # ---------------------------------------------------------------------------------------------------------------- files
 
 
+#: Modules of theory/ that determine what a kernel computes.
+_GENERATORS = (
+    "lowering", "stability", "half_lines", "decaying", "compensated", "local_polynomials", "scaled_erfc", "pieces",
+)  # fmt: skip
+
+
 @cache
 def _generator_digest() -> str:
     """A hash of the code that generates kernels, and of the versions it compiles with: any change makes new files."""
@@ -77,12 +83,7 @@ def _generator_digest() -> str:
 
     here = Path(__file__).parent
     theory = here.parent / "theory"
-    files = [
-        Path(__file__),
-        *sorted((here / "targets").glob("*.py")),
-        theory / "lowering.py",
-        *sorted(theory.glob("stability*.py")),
-    ]
+    files = [Path(__file__), *sorted((here / "targets").glob("*.py")), *(theory / f"{name}.py" for name in _GENERATORS)]
     parts = [path.read_bytes() for path in files]
     parts += [version(name).encode() for name in ("numba", "numpy", "sympy")]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
@@ -343,10 +344,11 @@ def _collect(results: Any, outs: Sequence[Array | None]) -> list[Any]:
 
 def activation_program(row: Activation, orders: Sequence[int], dtype: str = "float64") -> Program:
     """The stable program that computes these derivatives of ``row`` together."""
-    from ..theory.symbols import x
+    from ..theory.stability import stable_program
 
     names = {0: "value", 1: "derivative"}
-    return lower({names.get(n, f"derivative_{n}"): row.derivative(n) for n in orders}, (x,))
+    outputs = {names.get(n, f"derivative_{n}"): row.derivative(n) for n in orders}
+    return stable_program(outputs, bits=np.finfo(DTYPES[dtype]).nmant + 1).program
 
 
 _KERNELS: dict[tuple[Any, ...], Kernel] = {}
@@ -430,6 +432,13 @@ class Elementwise:
         if scalars not in self._runs:
             self._runs[scalars] = _load(self.path_of(scalars))
         return self._runs[scalars]
+
+    def unchecked(self, scalars: Sequence[str]) -> Callable[..., None]:
+        """The compiled ``run(*arguments, *results)`` itself, for hot loops; the arguments in ``scalars`` are numbers.
+
+        Nothing is checked: every array must be one-dimensional, contiguous, of ``dtype`` and of one size.
+        """
+        return self._run(tuple(scalars))
 
     def path_of(self, scalars: tuple[str, ...]) -> Path:
         """The file for calls in which these arguments are single numbers; written if it is not there."""
