@@ -13,7 +13,7 @@ from sympy import Expr, Symbol
 
 from ..theory.errors import InputError
 from ..theory.optimisers import Optimiser, g, optimiser, t, theta
-from .kernels import compile_elementwise
+from .kernels import SMALLEST_SHARED, compile_elementwise
 
 Array = npt.NDArray[Any]
 
@@ -35,17 +35,28 @@ class Updater:
         self._fixed = [float(value) for value in self.hyper.values()]
         arguments = (theta, g, *self.row.state, *self.hyper, *self._per_step)
         self._kernel = compile_elementwise({str(s): e for s, e in expressions.items()}, arguments, dtype)
+        self._small = size < SMALLEST_SHARED
+        self._run = self._kernel.unchecked([str(s) for s in (*self.hyper, *self._per_step)])
+        self._shape, self._dtype = (size,), np.dtype(dtype)
         values = {symbol: float(value) for symbol, value in self.hyper.items()}
         self._at_step = [_function_of_step(e, values) for e in self._per_step.values()]
 
     def step(self, parameters: Array, gradient: Array) -> None:
         """Take one step: ``parameters`` and the states are overwritten, ``gradient`` is left as it is."""
-        if parameters.shape != gradient.shape:
-            raise InputError(f"the gradient has shape {gradient.shape}, the parameters {parameters.shape}")
+        for name, array in (("the parameters", parameters), ("the gradient", gradient)):
+            if array.shape != self._shape or array.dtype != self._dtype or not array.flags.c_contiguous:
+                raise InputError(f"{name} must be one contiguous array of {self._shape[0]} {self._dtype} entries")
         self.steps += 1
-        moving = [at(self.steps) for at in self._at_step]
-        out = {"theta": parameters, **self.state}
-        self._kernel(parameters, gradient, *self.state.values(), *self._fixed, *moving, out=out)
+        states = self.state.values()
+        arguments = (parameters, gradient, *states, *self._fixed, *(at(self.steps) for at in self._at_step))
+        if self._small:  # checking shapes again would take longer than the step itself
+            self._run(*arguments, *self._results(parameters))
+        else:
+            self._kernel(*arguments, out={"theta": parameters, **self.state})
+
+    def _results(self, parameters: Array) -> list[Array]:
+        """The arrays that the kernel writes, in the order of its expressions."""
+        return [parameters if name == "theta" else self.state[name] for name in self._kernel.expressions]
 
 
 def hoist(

@@ -57,8 +57,22 @@ def test_what_does_not_vary_by_entry_is_hoisted():
 
 
 def test_the_gradient_must_fit():
-    with pytest.raises(InputError, match="shape"):
-        Updater("sgd", 3).step(np.zeros(3), np.zeros(2))
+    for wrong in (np.zeros(2), np.zeros(3, np.float32), np.zeros(6)[::2]):
+        with pytest.raises(InputError, match="the gradient must be one contiguous array of 3 float64"):
+            Updater("sgd", 3).step(np.zeros(3), wrong)
+
+
+@ROWS
+def test_large_and_small_arrays_take_the_same_step(row):
+    """Above a size the kernel is shared over threads: the same numbers come out."""
+    generator = np.random.default_rng(0)
+    start, gradients = generator.standard_normal(200_000), generator.standard_normal((2, 200_000))
+    large, small = start.copy(), start[:100].copy()
+    one, two = Updater(row, 200_000), Updater(row, 100)
+    for gradient in gradients:
+        one.step(large, gradient)
+        two.step(small, gradient[:100])
+    assert abs(large[:100] - small).max() < 1e-15
 
 
 def mp_loss(network: Network, flat, X, Y, f):
