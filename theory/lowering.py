@@ -78,6 +78,7 @@ OPERATIONS: dict[str, Operation] = {
         Operation("atan", 1, lambda a: a.atan()),
         Operation("erf", 1, lambda a: a.erf()),
         Operation("erfc", 1, lambda a: a.erfc()),
+        Operation("erfcx", 1, lambda a: (a * a).exp() * a.erfc()),  # scaled complementary error function
         Operation("at_least", 2, lambda a, b: a.max(b)),  # the larger of the two; NaN stays NaN
         Operation("at_most", 2, lambda a, b: a.min(b)),
         Operation("copysign", 2, lambda magnitude, sign_of: _signed(sign_of, magnitude)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ...theory.lowering import Program
+from ...theory.scaled_erfc import without_erfcx
 from .printing import INDENT, Nesting, identifier, operand_text, text_of
 
 TABLE: dict[str, str] = {
@@ -101,6 +102,7 @@ def print_source(program: Program, *, dtype: str, scalars: Sequence[str] = (), t
     The loop releases the GIL, so that several threads can share a large array; nothing is compiled in parallel mode,
     which would cost seconds.
     """
+    program = without_erfcx(program)
     inputs = {name: identifier(name) for name in program.inputs}
     outputs = {name: f"{identifier(name)}_out" for name in program.outputs}
     entries = {name: (text if name in scalars else f"{text}_i") for name, text in inputs.items()}

@@ -32,6 +32,7 @@ TABLE: dict[str, str] = {
     "atan": "np.arctan({0})",
     "erf": "special.erf({0})",
     "erfc": "special.erfc({0})",
+    "erfcx": "special.erfcx({0})",
     "at_least": "np.maximum({0}, {1})",
     "at_most": "np.minimum({0}, {1})",
     "copysign": "np.copysign({0}, {1})",
@@ -54,7 +55,7 @@ def print_source(
     """
     inputs = {given: identifier(given) for given in program.inputs}
     names = names_of(program, inputs)
-    special = {"erf", "erfc"} & program.operations
+    special = {"erf", "erfc", "erfcx"} & program.operations
     lines = [f'"""{title}"""', "", "import numpy as np", *(["from scipy import special"] if special else []), "", ""]
     lines.append(f"def {name}({', '.join(inputs.values())}):")
     arrays = [text for given, text in inputs.items() if given not in scalars]

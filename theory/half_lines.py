@@ -1,0 +1,355 @@
+"""From elements of the field of decaying quantities (:mod:`.decaying`) to steps of a program, in an order that is safe.
+
+Factors stay factors; T − 1 becomes expm1, 1 − T·X the error function; sums run by Horner's rule from the decaying terms
+to the lasting one; a is held at a value beyond which a decaying factor is 0 wherever one multiplies it (no 0·∞); and results
+near the underflow limit are multiplied by the square root of their small factor twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from functools import lru_cache, reduce
+from typing import Any
+
+import sympy
+from flint import arb
+from sympy import Expr, Integer
+
+from . import compensated
+from .decaying import HalfLine, a, sign_of_all, terms_of
+from .enclosures import enclose, exact_value
+from .lowering import Builder, Lowering
+
+#: exp(−1000) is 0 in every format: beyond this exponent a decaying term is gone, and a is held there.
+GONE = 1_000
+#: exp(−650)·(anything met in practice) is still normal in float64; beyond, results are scaled by halves.
+NEAR_UNDERFLOW = 650
+
+
+class HalfLineLowering:
+    """Lowers elements of a :class:`.HalfLine`; ``place`` holds a = |x|, or x itself where ``whole`` (polynomials).
+
+    ``border`` is where the form in a hands over to the one in u = 1/a (only without exponentials). ``suspicious`` collects the factors, as expressions in a, in which
+    terms of different signs are added: where one is zero, the result is reached by cancellation.
+    """
+
+    def __init__(
+        self, b: Builder, line: HalfLine, place: int, bits: int, *, border: Expr | None = None, whole: bool = False
+    ) -> None:
+        self.b, self.line, self.bits, self.place, self.whole = b, line, bits, place, whole
+        self.suspicious: list[Expr] = []
+        if line.far:
+            self.base = b.op("div", b.constant(1), b.op("at_least", place, b.constant(border or 1)))
+        elif line.exponentials:
+            self.base = b.op("at_most", place, b.constant(self._gone()))
+        elif border is not None:
+            self.base = b.op("at_most", place, b.constant(border))
+        else:
+            self.base = place
+        self._pairs = [compensated.polynomial(b, t.terms, self.base, compensate=bits > 24) for t in line.exponentials]
+        self._symbols = line.generators
+        self._constants = {symbol: value for value, symbol in line.constants.items()}
+        self._decaying = {t.symbol for t in line.exponentials}
+        self._definitions = line.definitions()
+        self._variable = [s for s in self._symbols if s not in self._constants]
+        # Horner's rule is outermost in the decaying quantities, so that small terms are added to large ones.
+        self._order = sorted(self._variable, key=lambda s: (s not in self._decaying, s == line.base))
+
+    def _gone(self) -> Expr:
+        """An a beyond which every T is 0."""
+        return max((_reach(t.terms, GONE) for t in self.line.exponentials), default=Integer(1))
+
+    def element(self, e: Any) -> int:
+        """The place of an element of the field."""
+        if e == 0:
+            return self.b.constant(0)
+        scale, above = self._factors(e.numer)
+        below_scale, below = self._factors(e.denom)
+        powers = self._decay_powers(above)
+        held = bool(powers) or not self.line.exponentials
+        tops = [self._power_of(f, k, held) for f, k in above if len(f.terms()) > 1]
+        bottoms = [self._power_of(f, k, held) for f, k in below]
+        core = self._quotient(scale / below_scale, tops, self._singles(above, held), bottoms)
+        return self._times_decay(core, powers)
+
+    def _factors(self, polynomial: Any) -> tuple[Expr, list[tuple[Any, int]]]:
+        """(constant, [(factor, multiplicity)])."""
+        content, factors = polynomial.factor_list()
+        scale = sympy.Rational(int(content.numerator), int(content.denominator))
+        kept = []
+        for factor, k in factors:
+            if self._uses(factor):
+                kept.append((factor, k))
+                scale *= self._leading(factor) ** k
+            else:
+                scale *= self._constant_of(factor.terms()) ** k
+        return scale, kept
+
+    def _uses(self, factor: Any) -> set[sympy.Symbol]:
+        used = {self._symbols[i] for m in factor.monoms() for i, p in enumerate(m) if p}
+        return used - set(self._constants)
+
+    def _constant_of(self, terms: Iterable[tuple[tuple[int, ...], Any]]) -> Expr:
+        """The exact constant that some terms add up to, all variable exponents being left out."""
+        total = Integer(0)
+        for monomial, coefficient in terms:
+            value = sympy.Rational(int(coefficient.numerator), int(coefficient.denominator))
+            for symbol, p in zip(self._symbols, monomial, strict=True):
+                if p and symbol in self._constants:
+                    value *= self._constants[symbol] ** p
+            total += value
+        return total
+
+    def _decay_powers(self, above: list[tuple[Any, int]]) -> dict[sympy.Symbol, int]:
+        """T -> k for the factors Tᵏ."""
+        single = {next(iter(self._uses(f))): k for f, k in above if len(f.terms()) == 1}
+        return {symbol: k for symbol, k in single.items() if symbol in self._decaying}
+
+    def _singles(self, above: list[tuple[Any, int]], held: bool) -> list[int]:
+        """Places of the factors that are one generator, once for each power; T's are left out."""
+        singles: list[int] = []
+        for factor, k in above:
+            if len(factor.terms()) == 1:
+                (symbol,) = self._uses(factor)
+                if symbol not in self._decaying:
+                    singles += [self.generator(symbol, held)] * k
+        return singles
+
+    def _quotient(self, scale: Expr, tops: list[int], singles: list[int], below: list[int]) -> int | None:
+        """scale·tops/below·singles, in the order that neither overflows nor underflows early; None for 1."""
+        b = self.b
+        if not tops and singles and scale in (1, -1):
+            first, *singles = singles
+            tops = [first if scale == 1 else b.op("neg", first)]
+            scale = Integer(1)
+        total = reduce(lambda p, q: b.op("mul", p, q), tops) if tops else None
+        divisor = scale.q if scale.is_Rational and abs(scale.p) == 1 and total is not None else 1
+        factor = scale * divisor
+        if total is None:
+            total = b.constant(factor) if factor != 1 or below or singles else None
+        elif factor != 1:
+            total = b.op("mul", b.constant(factor), total)
+        for place in below:
+            assert total is not None
+            total = b.op("div", total, place)
+        if divisor != 1:
+            assert total is not None
+            total = b.op("div", total, b.constant(divisor))
+        for place in singles:
+            assert total is not None
+            total = b.op("mul", total, place)
+        return total
+
+    def _times_decay(self, core: int | None, powers: Mapping[sympy.Symbol, int]) -> int:
+        b = self.b
+        total = core
+        for symbol, k in powers.items():
+            decay = b.power(self.generator(symbol), k)
+            total = decay if total is None else b.op("mul", total, decay)
+        if total is None:
+            return b.constant(1)
+        if self.bits > 24 and core is not None and len(powers) == 1:
+            return self._with_tail(total, core, *next(iter(powers.items())))
+        return total
+
+    def _with_tail(self, total: int, core: int, symbol: sympy.Symbol, k: int) -> int:
+        """Where Tᵏ nears the subnormal range: core·e·e with e = exp(−kQ/2), so that only the last product is rounded there."""
+        b = self.b
+        index = next(i for i, t in enumerate(self.line.exponentials) if t.symbol == symbol)
+        pair = self._pairs[index]
+        half = b.constant(sympy.Rational(k, 2))
+        scaled = compensated.Pair(b.op("mul", pair.hi, half), None if pair.lo is None else b.op("mul", pair.lo, half))
+        e = compensated.exp_of_minus(b, scaled)
+        border = b.constant(_reach(self.line.exponentials[index].terms, sympy.Rational(NEAR_UNDERFLOW, k)))
+        return b.op("select", b.op("lt", border, self.base), b.op("mul", b.op("mul", core, e), e), total)
+
+    # ------------------------------------------------------------------------------------------------------- generators
+
+    def generator(self, symbol: sympy.Symbol, held: bool = True) -> int:
+        """The place of a generator of the field; a itself is held at its limit where something decaying multiplies it."""
+        b, line = self.b, self.line
+        if symbol == line.base:
+            return self.base if held else self.place
+        for t, pair in zip(line.exponentials, self._pairs, strict=True):
+            if t.symbol == symbol:
+                return compensated.exp_of_minus(b, pair)
+        for argument, known in line.scaled.items():
+            if known == symbol:
+                return b.op("erfcx", self._in_a(argument))
+        for w, known in line.logs.items():
+            if known == symbol:
+                return b.op("log1p", self.element(line.increments[symbol]))
+        for radicand, known in line.roots.items():
+            if known == symbol:
+                return b.op("sqrt", self._horner(line.radicand_terms(radicand), self.base))
+        atom = next(e for e, known in line.atoms.items() if known == symbol)
+        return self._in_a(atom, clamp=False)
+
+    def _in_a(self, e: Expr, clamp: bool = True) -> int:
+        lowering = Lowering(self.b, ())
+        lowering.symbols[a] = self.base if clamp and not self.line.far else self.place
+        return lowering.lower(e)
+
+    # ---------------------------------------------------------------------------------------------------------- factors
+
+    def _power_of(self, factor: Any, k: int, held: bool) -> int:
+        return self.b.power(self.factor(factor, held), k)
+
+    def factor(self, factor: Any, held: bool = True) -> int:
+        """The place of an irreducible polynomial with several terms."""
+        special = self._one_minus(factor)
+        if special is not None:
+            return special
+        split = self._split(factor)
+        if split is not None:
+            return self._product_of_differences(split[1], held)
+        if self._mixed_signs(factor):
+            self.suspicious.append(self._as_expression(factor))
+        return self._nested(factor.terms(), 0, held)
+
+    def _one_minus(self, factor: Any) -> int | None:
+        """T − 1 as expm1(−Q), and T·X − 1 as −erf(u), with whatever sign."""
+        terms = dict(factor.terms())
+        constant = terms.pop((0,) * len(self._symbols), None)
+        if constant is None or len(terms) != 1:
+            return None
+        ((monomial, coefficient),) = terms.items()
+        if coefficient != -constant or abs(constant) != 1:
+            return None
+        powers = {self._symbols[i]: p for i, p in enumerate(monomial) if p}
+        place = self._expm1(powers) if len(powers) == 1 else self._minus_erf(powers)
+        if place is None or coefficient == 1:
+            return place
+        return self.b.op("neg", place)
+
+    def _expm1(self, powers: Mapping[sympy.Symbol, int]) -> int | None:
+        for t, pair in zip(self.line.exponentials, self._pairs, strict=True):
+            if powers == {t.symbol: 1}:
+                return self.b.op("expm1", self.b.op("neg", pair.hi))
+        return None
+
+    def _minus_erf(self, powers: Mapping[sympy.Symbol, int]) -> int | None:
+        for argument, symbol in self.line.scaled.items():
+            for t in self.line.exponentials:
+                if powers == {symbol: 1, t.symbol: 1} and terms_of(argument**2) == t.terms:
+                    return self.b.op("neg", self.b.op("erf", self._in_a(argument)))
+        return None
+
+    def _by_degree(self, factor: Any) -> dict[int, Expr]:
+        index = self._symbols.index(self.line.base)
+        grouped: dict[int, list[Any]] = {}
+        for monomial, coefficient in factor.terms():
+            grouped.setdefault(monomial[index], []).append((monomial, coefficient))
+        return {degree: self._constant_of(terms) for degree, terms in grouped.items()}
+
+    def _split(self, factor: Any) -> tuple[Expr, list[Expr]] | None:
+        """(leading coefficient, real roots) of a polynomial in a alone of degree 1 or 2 that has zeros in reach."""
+        if len(factor.terms()) == 1 or self._uses(factor) != {self.line.base}:
+            return None
+        terms = self._by_degree(factor)
+        if max(terms) > 2 or not all(c.is_Rational for c in terms.values()):
+            return None
+        if sign_of_all(terms.values()) and not self.whole:
+            return None  # no zero on the half-line
+        roots = _real_roots(tuple(sorted(terms.items())))
+        return None if len(roots) != max(terms) else (terms[max(terms)], roots)
+
+    def _leading(self, factor: Any) -> Expr:
+        """The constant that is taken out of a factor written through its roots."""
+        split = self._split(factor)
+        return split[0] if split else Integer(1)
+
+    def _product_of_differences(self, roots: list[Expr], held: bool) -> int:
+        base = self.base if held else self.place
+        return reduce(lambda p, q: self.b.op("mul", p, q), (self._difference(base, root) for root in roots))
+
+    def _difference(self, place: int, root: Expr) -> int:
+        """place − root, with the root to twice the format's digits."""
+        pair = (
+            compensated.constant_pair(self.b, root) if self.bits > 24 else compensated.Pair(self.b.constant(root), None)
+        )
+        difference = self._minus(place, pair.hi)
+        return difference if pair.lo is None else self._minus(difference, pair.lo)
+
+    def _minus(self, place: int, constant: int) -> int:
+        value = self.b.value_of(constant)
+        if value is not None and value.is_negative:
+            return self.b.op("add", place, self.b.constant(-value))
+        return self.b.op("sub", place, constant)
+
+    def _mixed_signs(self, factor: Any) -> bool:
+        unknown = set(self.line.atoms.values()) | {s for s in self.line.logs.values() if not self._positive_log(s)}
+        if self._uses(factor) & unknown or self.whole:
+            return True
+        return not sign_of_all(self._constant_of([term]) for term in factor.terms())
+
+    def _positive_log(self, symbol: sympy.Symbol) -> bool:
+        increment = self.line.increments[symbol]
+        return all(
+            sign_of_all(self._constant_of([t]) for t in part.terms()) == 1
+            for part in (increment.numer, increment.denom)
+        )
+
+    def _as_expression(self, factor: Any) -> Expr:
+        return factor.as_expr().xreplace(self._definitions)
+
+    def _nested(self, terms: list[tuple[tuple[int, ...], Any]], level: int, held: bool) -> int:
+        """Horner's rule in one generator after another."""
+        if level == len(self._order):
+            return self.b.constant(self._constant_of(terms))
+        symbol = self._order[level]
+        index = self._symbols.index(symbol)
+        grouped: dict[int, list[Any]] = {}
+        for monomial, coefficient in terms:
+            grouped.setdefault(monomial[index], []).append((monomial, coefficient))
+        inside = held or symbol in self._decaying
+        parts = {degree: self._nested(part, level + 1, inside if degree else held) for degree, part in grouped.items()}
+        if set(parts) == {0}:
+            return parts[0]
+        return self._horner_places(parts, self.generator(symbol, held))
+
+    def _horner_places(self, parts: Mapping[int, int], place: int) -> int:
+        b = self.b
+        degrees = sorted(parts, reverse=True)
+        total = parts[degrees[0]]
+        for degree, below in zip(degrees, [*degrees[1:], 0], strict=True):
+            if degree != degrees[0]:
+                total = self._plus(total, parts[degree])
+            if degree > below:
+                total = b.op("mul", total, b.power(place, degree - below))
+        return self._plus(total, parts[0]) if 0 in parts and degrees[-1] != 0 else total
+
+    def _plus(self, total: int, part: int) -> int:
+        value = self.b.value_of(part)
+        if value is not None and value.is_negative:
+            return self.b.op("sub", total, self.b.constant(-value))
+        return self.b.op("add", total, part)
+
+    def _horner(self, terms: Mapping[int, Expr], place: int) -> int:
+        return self._horner_places({d: self.b.constant(c) for d, c in terms.items()}, place)
+
+
+@lru_cache(maxsize=256)
+def _real_roots(terms: tuple[tuple[int, Expr], ...]) -> list[Expr]:
+    """The real roots of a rational polynomial of degree 1 or 2, ascending."""
+    unknown = sympy.Symbol("r")
+    roots = sympy.roots(sympy.Poly({(d,): c for d, c in terms}, unknown), multiple=True)
+    return sorted((r for r in roots if r.is_real), key=lambda r: float(r))
+
+
+def _reach(terms: Mapping[int, Expr], exponent: Expr | int) -> Expr:
+    """An integer-valued or dyadic a at which Σ terms·aᵈ has passed ``exponent``."""
+    low, high = Fraction(0), Fraction(1)
+    polynomial = {d: enclose(c, {}, digits=20) for d, c in terms.items()}
+    wanted = exact_value(sympy.Rational(exponent))
+
+    def passed(point: Fraction) -> bool:
+        return sum((c * exact_value(point) ** d for d, c in polynomial.items()), arb(0)) > wanted
+
+    while not passed(high):
+        low, high = high, high * 2
+    for _ in range(12):
+        middle = (low + high) / 2
+        low, high = (low, middle) if passed(middle) else (middle, high)
+    return sympy.Rational(high.numerator, high.denominator)

@@ -1,0 +1,410 @@
+"""Stable programs for functions of one variable: what is computed neither overflows nor cancels, on the whole line.
+
+1. The formula is cut at its borders (:mod:`.pieces`); what it states at a border itself is kept.
+2. On each piece it is written in decaying quantities (:mod:`.decaying`): an identity of rational functions, proved by the
+   algebra that produces it.
+3. Zeros that the formula reaches by cancellation get a proven local polynomial (:mod:`.local_polynomials`).
+4. Arguments of exponentials are compensated (:mod:`.compensated`); results below the normal range are scaled by halves.
+5. The finished program is run in balls beside the formula at many points (:func:`prove`) before it is used.
+
+``bits`` is the precision of the results: 53 for float64; with 24 (float32, computed in float64) steps 3 for roots off the
+origin and 4 are not needed, because 29 more bits are at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+import flint
+import sympy
+from flint import arb
+from sympy import Expr, Integer
+
+from . import compensated
+from .decaying import HalfLine, NotDecaying, a, half_line
+from .enclosures import ball_function, enclose, exact_value, taylor
+from .errors import Unsupported
+from .half_lines import HalfLineLowering
+from .local_polynomials import LocalPolynomial, fit, refine_root
+from .lowering import Builder, Lowering, Program
+from .pieces import pieces
+from .symbols import x
+
+#: Where rational functions hand over from powers of a to powers of 1/a: far enough out that 1/a adds no rounding that matters,
+#: near enough that no power in practice (up to the 30th) overflows.
+FAR = Integer(2**32)
+#: Half-widths tried for a local polynomial: at a zero in the origin, and at other roots.
+RADII_AT_ZERO = tuple(Fraction(n, 8) for n in (10, 8, 6, 4, 2, 1))
+RADII_AT_ROOTS = tuple(Fraction(1, n) for n in (2, 4, 8, 16))
+
+
+@dataclass
+class Stable:
+    """A stable program and what was done to get it."""
+
+    program: Program
+    #: output -> the local polynomials at its zeros
+    patches: dict[str, list[LocalPolynomial]] = field(default_factory=dict)
+    #: output -> why (a part of) it was lowered as it is written: no normal form holds it
+    as_written: dict[str, str] = field(default_factory=dict)
+    #: output -> points at which it meets its formula in balls
+    proved_at: dict[str, int] = field(default_factory=dict)
+
+
+class _Assembly:
+    """Builds the program of several outputs piece by piece."""
+
+    def __init__(self, expressions: Mapping[str, Expr], bits: int) -> None:
+        self.b = Builder(["x"])
+        self.x = self.b.input("x")
+        self.expressions, self.bits = dict(expressions), bits
+        self.stable = Stable(Program((), (), {}))
+
+    def program(self) -> Stable:
+        """The finished program."""
+        pieces_of = {name: pieces(e) for name, e in self.expressions.items()}
+        ends = _merge(p.left for parts in pieces_of.values() for p in parts)
+        spans = list(pairwise((-sympy.oo, *ends, sympy.oo)))
+        places = []
+        for left, right in spans:
+            inside = {name: _piece_at(parts, left, right) for name, parts in pieces_of.items()}
+            places.append((inside, self._span(inside, left, right)))
+        outputs = {name: self._joined(name, ends, places) for name in self.expressions}
+        self.stable.program = self.b.finish({name: self._guarded(place) for name, place in outputs.items()})
+        return self.stable
+
+    def _joined(self, name: str, ends: list[Expr], places: list[tuple[dict[str, Expr], dict[str, int]]]) -> int:
+        """Selects from the left: piece 0 where x < first border, and so on; a border's own value where it belongs to neither side."""
+        b = self.b
+        total = places[-1][1][name]
+        for k in reversed(range(len(ends))):
+            stated = self.expressions[name].subs(x, ends[k])
+            left, right = (places[j][0][name].subs(x, ends[k]) for j in (k, k + 1))
+            belongs_left = _same(stated, left)
+            total = b.op("select", self._before(ends[k], belongs_left), places[k][1][name], total)
+            if not belongs_left and not _same(stated, right):
+                total = b.op("select", b.op("eq", self.x, b.constant(ends[k])), b.constant(stated), total)
+        return total
+
+    def _before(self, end: Expr, including: bool) -> int:
+        """x < end or x ≤ end, exact for every float x although ``end`` may be none."""
+        nearest = compensated.nearest_float(end)
+        exact = sympy.Rational(nearest.numerator, nearest.denominator)
+        above = end - exact
+        if above == 0:
+            return self.b.op("le" if including else "lt", self.x, self.b.constant(end))
+        return self.b.op("le" if above.is_positive else "lt", self.x, self.b.constant(exact))
+
+    def _guarded(self, place: int) -> int:
+        """NaN in, NaN out, also where a branch is constant."""
+        if not self._may_lose_nan(place):
+            return place
+        return self.b.op("select", self.b.op("eq", self.x, self.x), place, self.x)
+
+    def _may_lose_nan(self, place: int) -> bool:
+        """Follow the branches that NaN takes (comparisons are false): does what they compute depend on x?"""
+        node = self.b.nodes[place]
+        match node.operation:
+            case "input":
+                return False
+            case "constant" | "copysign":
+                return True
+            case "select":
+                return self._may_lose_nan(node.operands[2])
+        return all(self._may_lose_nan(o) for o in node.operands)
+
+    # ------------------------------------------------------------------------------------------------------ one piece
+
+    def _span(self, inside: dict[str, Expr], left: Expr, right: Expr) -> dict[str, int]:
+        """Places of all outputs on an interval without borders."""
+        found: dict[str, int] = {}
+        exponential: dict[str, Expr] = {}
+        for name, e in inside.items():
+            kind = _kind(e)
+            if kind == "polynomial":
+                line = half_line([e.subs(x, a)])
+                found[name] = self._whole(name, line, e, (left, right))
+            elif kind == "exponential":
+                exponential[name] = e
+            else:
+                found[name] = self._algebraic(name, e, left, right)
+        if exponential:
+            found |= self._exponential(exponential, left, right)
+        return found
+
+    def _as_written(self, name: str, e: Expr, why: str) -> int:
+        self.stable.as_written[name] = why
+        return Lowering(self.b, (x,)).lower(e)
+
+    def _whole(self, name: str, line: HalfLine, e: Expr, span: tuple[Expr, Expr]) -> int:
+        lowering = HalfLineLowering(self.b, line, self.x, self.bits, whole=True)
+        place = lowering.element(line.reduced(e.subs(x, a)))
+        zeros = self._zeros(lowering.suspicious, 1, whole=True)
+        return self._patched(name, e, place, zeros, span, parity=_parity(line, e))
+
+    def _exponential(self, inside: dict[str, Expr], left: Expr, right: Expr) -> dict[str, int]:
+        sides = _sides(left, right)
+        try:
+            line = half_line([e.subs(x, s * a) for e in inside.values() for s in sides])
+        except NotDecaying as reason:
+            if len(inside) > 1:  # one that does not fit must not spoil the others
+                return {
+                    n: p for name, e in inside.items() for n, p in self._exponential({name: e}, left, right).items()
+                }
+            ((name, e),) = inside.items()
+            return {name: self._as_written(name, e, str(reason))}
+        distance = self.b.op("abs", self.x)
+        return {
+            name: self._sided(name, e, (left, right), [(line, {"place": distance})], None) for name, e in inside.items()
+        }
+
+    def _algebraic(self, name: str, e: Expr, left: Expr, right: Expr) -> int:
+        """Up to :data:`FAR` in a, beyond in u = 1/a."""
+        try:
+            forms = [half_line([e.subs(x, s * a) for s in _sides(left, right)], far=far) for far in (False, True)]
+        except NotDecaying as reason:
+            return self._as_written(name, e, str(reason))
+        distance = self.b.op("abs", self.x)
+        near, far = ((form, {"place": distance, "border": FAR}) for form in forms)
+        return self._sided(name, e, (left, right), [near, far], self.b.op("lt", self.b.constant(FAR), distance))
+
+    def _sided(
+        self, name: str, e: Expr, span: tuple[Expr, Expr], forms: list[tuple[HalfLine, dict[str, Any]]], far: int | None
+    ) -> int:
+        """Both half-lines in each form, joined; odd and even functions are computed once."""
+        sides = _sides(*span)
+        zeros: list[Zero] = []
+        places: dict[int, int] = {}
+        parity = _parity(forms[0][0], e) if len(sides) == 2 else 0
+        for side in sides[:1] if parity else sides:
+            at_side = []
+            for line, options in forms:
+                lowering = HalfLineLowering(self.b, line, bits=self.bits, **options)
+                at_side.append(lowering.element(line.reduced(e.subs(x, side * a))))
+                if not line.far:
+                    zeros += self._zeros(lowering.suspicious, side)
+            places[side] = at_side[0] if far is None else self.b.op("select", far, at_side[1], at_side[0])
+        if parity:
+            zeros += [z.mirrored() for z in zeros if z.position]
+        return self._patched(name, e, self._both(places, parity), zeros, span, parity)
+
+    def _both(self, places: dict[int, int], parity: int) -> int:
+        b = self.b
+        if parity == -1:
+            return b.op("mul", b.op("copysign", b.constant(1), self.x), places[1])
+        if len(places) == 1:
+            return next(iter(places.values()))
+        return b.op("select", b.op("lt", self.x, b.constant(0)), places[-1], places[1])
+
+    # ---------------------------------------------------------------------------------------------------------- zeros
+
+    def _zeros(self, factors: list[Expr], side: int, *, whole: bool = False) -> list[Zero]:
+        """The zeros of factors in which terms cancel, as points x."""
+        found: list[Zero] = []
+        for factor in factors:
+            function = ball_function(factor, (a,))
+            if _vanishes(function, arb(0)):
+                found.append(Zero(Fraction(0), (Fraction(0), Fraction(0))))
+            if self.bits > 24:
+                found += [Zero.of(side, low, high) for low, high in _sign_changes(function, both=whole)]
+        return found
+
+    def _patched(self, name: str, e: Expr, place: int, zeros: list[Zero], span: tuple[Expr, Expr], parity: int) -> int:
+        """``place`` outside, proven polynomials around the zeros; one that cannot be proven is left out."""
+        done: list[tuple[Fraction, Fraction]] = []
+        for zero in zeros:
+            if any(low <= zero.position <= high for low, high in done):
+                continue
+            patch = _fit(e, zero, span, parity)
+            if patch is not None and not any(low < patch.high and patch.low < high for low, high in done):
+                done.append((patch.low, patch.high))
+                self.stable.patches.setdefault(name, []).append(patch)
+                place = self._select_patch(patch, place)
+        return place
+
+    def _select_patch(self, patch: LocalPolynomial, outside: int) -> int:
+        b = self.b
+        low, high = (b.constant(_rational(v)) for v in (patch.low, patch.high))
+        if patch.even:
+            inside = b.op("le", b.op("abs", self.x), high)
+        else:
+            inside = b.op("and", b.op("le", low, self.x), b.op("le", self.x, high))
+        return b.op("select", inside, self._polynomial(patch, low, high), outside)
+
+    def _polynomial(self, patch: LocalPolynomial, low: int, high: int) -> int:
+        """(hi + (lo + y(c₁ + y(…))))·dᵐ, with x held inside so that nothing overflows where it is not used."""
+        b = self.b
+        held = b.op("at_most", b.op("at_least", self.x, low), high)
+        y = b.op("sub", held, b.constant(_rational(patch.centre)))
+        d = b.op("sub", y, b.constant(_rational(patch.centre_rest)))
+        z = b.op("mul", y, y) if patch.even else y
+        first, *others = (b.constant(_rational(c)) for c in patch.coefficients)
+        total = others[-1]
+        for coefficient in reversed(others[:-1]):
+            total = b.op("add", b.op("mul", total, z), coefficient)
+        total = b.op("add", total, first)
+        for _ in range(patch.multiplicity):
+            total = b.op("mul", total, d)
+        return total
+
+
+@dataclass(frozen=True)
+class Zero:
+    """A zero reached by cancellation: the origin, or a root between two points where the signs differ."""
+
+    position: Fraction
+    bracket: tuple[Fraction, Fraction]
+
+    @classmethod
+    def of(cls, side: int, low: Fraction, high: Fraction) -> Zero:
+        """The root between low and high on the half-line of this side."""
+        ends = (low, high) if side == 1 else (-high, -low)
+        return cls((ends[0] + ends[1]) / 2, ends)
+
+    def mirrored(self) -> Zero:
+        """The same zero at −x."""
+        return Zero.of(-1, *self.bracket)
+
+
+def _rational(value: Fraction) -> sympy.Rational:
+    return sympy.Rational(value.numerator, value.denominator)
+
+
+def _merge(points: Iterable[Expr]) -> list[Expr]:
+    """Finite points in ascending order, each once."""
+    found: dict[Fraction, Expr] = {}
+    for point in points:
+        if point.is_finite:
+            found.setdefault(compensated.nearest_float(point), point)
+    return [found[key] for key in sorted(found)]
+
+
+def _piece_at(parts: Iterable[Any], left: Expr, right: Expr) -> Expr:
+    """The expression in force on (left, right), which no border divides."""
+    for part in parts:
+        if (part.left == left or part.left == -sympy.oo or _order(part.left, left) <= 0) and (
+            part.right == right or part.right == sympy.oo or _order(right, part.right) <= 0
+        ):
+            return part.expr
+    raise Unsupported(f"no branch of the formula covers ({left}, {right})")
+
+
+def _order(p: Expr, q: Expr) -> int:
+    if p in (-sympy.oo, sympy.oo) or q in (-sympy.oo, sympy.oo):
+        return 0 if p == q else (-1 if p == -sympy.oo or q == sympy.oo else 1)
+    low, high = compensated.nearest_float(p), compensated.nearest_float(q)
+    return (low > high) - (low < high)
+
+
+def _same(p: Expr, q: Expr) -> bool:
+    if p == q:
+        return True
+    if not (p.is_number and q.is_number) or p.has(sympy.nan, sympy.zoo) or q.has(sympy.nan, sympy.zoo):
+        return False
+    return bool(enclose(p - q, {}, digits=40).contains(0))
+
+
+def _sides(left: Expr, right: Expr) -> tuple[int, ...]:
+    """The half-lines that an interval meets."""
+    return tuple(s for s, met in ((1, _order(right, Integer(0)) > 0), (-1, _order(left, Integer(0)) < 0)) if met)
+
+
+def _kind(e: Expr) -> str:
+    """ "polynomial" in x and opaque functions, "exponential", or "algebraic"."""
+    e = e.subs(x, a)
+    if e.has(sympy.exp, sympy.tanh, sympy.sinh, sympy.cosh, sympy.erf, sympy.erfc) and any(
+        f.has(a) for f in e.atoms(sympy.exp, sympy.tanh, sympy.sinh, sympy.cosh, sympy.erf, sympy.erfc)
+    ):
+        return "exponential"
+    try:
+        line = half_line([e])
+    except NotDecaying:
+        return "algebraic"
+    plain = not line.roots and not line.logs and not line.reduced(e).denom.degree(line.element_of[a].numer) > 0
+    return "polynomial" if plain else "algebraic"
+
+
+def _parity(line: HalfLine, e: Expr) -> int:
+    """1 for an even function, −1 for an odd one, 0 otherwise; decided in the field, so by algebra."""
+    try:
+        plus, minus = line.reduced(e.subs(x, a)), line.reduced(e.subs(x, -a))
+    except (NotDecaying, KeyError):
+        return 0
+    return 1 if plus == minus else -1 if plus == -minus else 0
+
+
+def _vanishes(function: Any, point: arb) -> bool:
+    with flint.ctx.workprec(400):
+        value = function(point)
+    return bool(value.is_finite() and value.contains(0) and value.rad() < arb(2) ** -200)
+
+
+def _sign_changes(function: Any, *, both: bool) -> list[tuple[Fraction, Fraction]]:
+    """Neighbouring grid points, up to 64, between which the sign changes."""
+    grid = [Fraction(k, 16) + Fraction(1, 97) for k in range(0, 256)] + [
+        Fraction(k) + Fraction(1, 97) for k in range(17, 65)
+    ]
+    if both:
+        grid = sorted([-g for g in grid] + grid)
+    signs = []
+    with flint.ctx.workprec(256):
+        for point in grid:
+            value = function(exact_value(point))
+            signs.append((1 if value > 0 else -1 if value < 0 else 0) if value.is_finite() else 0)
+    return [(p, q) for (p, q), (s, t) in zip(pairwise(grid), pairwise(signs), strict=True) if s * t < 0]
+
+
+def _fit(e: Expr, zero: Zero, span: tuple[Expr, Expr], parity: int) -> LocalPolynomial | None:
+    """The widest proven polynomial at a zero that stays within the span."""
+    at_origin = zero.position == 0
+    try:
+        root = arb(0) if at_origin else refine_root(e, *zero.bracket)
+        multiplicity = _multiplicity(e) if at_origin else 1
+    except Unsupported:
+        return None
+    centre = Fraction(0) if at_origin else Fraction(float(root.mid()))
+    if multiplicity is None:
+        return None
+    even = at_origin and parity != 0
+    for radius in RADII_AT_ZERO if at_origin else RADII_AT_ROOTS:
+        low, high = _clipped(centre - radius, span[0], True), _clipped(centre + radius, span[1], False)
+        if low is None or high is None or not low <= centre <= high:
+            return None
+        try:
+            return fit(e, root, multiplicity, low, high, even=even)
+        except Unsupported:
+            continue
+    return None
+
+
+def _clipped(value: Fraction, end: Expr, is_left: bool) -> Fraction | None:
+    if end in (-sympy.oo, sympy.oo):
+        return value
+    border = compensated.nearest_float(end)
+    if border != Fraction(int(end.p), int(end.q)) if end.is_Rational else True:
+        return None
+    return max(value, border) if is_left else min(value, border)
+
+
+def _multiplicity(e: Expr) -> int | None:
+    """The order of the zero of e at the origin."""
+    with flint.ctx.workprec(400):
+        series = taylor(e, arb(0), 12)
+    if series is None:
+        return None
+    for k, coefficient in enumerate(series):
+        if not coefficient.contains(0):
+            return k or None
+    return None
+
+
+def stable_program(expressions: Mapping[str, Expr], bits: int = 53) -> Stable:
+    """The stable program for named expressions in ``x``, together in one pass.
+
+    Raises :class:`Unsupported` for an expression that cannot be compiled at all, naming the part.
+    """
+    return _Assembly({name: sympy.sympify(e) for name, e in expressions.items()}, bits).program()
