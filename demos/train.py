@@ -65,11 +65,12 @@ def command(
 
     if options["resume"] is not None:
         options["resume"] = _saved(context, options["resume"], spec)
+    before = _written(save)
     try:
         with progress(f"training {spec}", options["epochs"], quiet=as_json) as advance:
             result = train(spec, checkpoint=save, on_epoch=lambda _: advance(1), **options)
     except KeyboardInterrupt:
-        if save is not None and save.exists():
+        if _written(save) != before:
             click.echo(f"interrupted: the last whole epoch is in {save}; go on with --resume {save}", err=True)
         raise
     emit(as_dict(result), as_json, result.text + (f"\nsaved to {save}" if save is not None else ""))
@@ -77,6 +78,11 @@ def command(
         from .pictures import save as save_picture
 
         save_picture(picture(result), output)
+
+
+def _written(path: Path | None) -> int | None:
+    """When the file was last written, in nanoseconds; None where there is none."""
+    return path.stat().st_mtime_ns if path is not None and path.exists() else None
 
 
 #: With --resume these may be given; any other option is part of the saved run.
