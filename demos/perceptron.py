@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def command(what: str, target: str | None, passes: int, as_json: bool, output: Path | None) -> None:
     """Run Rosenblatt's rule and decide, exactly, whether a line separates the classes.
 
-    WHAT is a gate (and, or, nand, nor, xor, xnor) or a CSV file with two classes. A separable set gets an exact
+    A gate is one of and, or, nand, nor, xor, xnor; a CSV file holds two classes. A separable set gets an exact
     hyperplane and Novikoff's bound on the mistakes; any other gets a proof that no hyperplane separates it.
     """
     from ..numerics.perceptron import run_perceptron
