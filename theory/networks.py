@@ -138,10 +138,12 @@ class Network:
         def at_name(node: Named, incoming: Tensor) -> Tensor:
             if not (node.name.startswith("Z") and node is names.get(node.name)):
                 return incoming
+            from .derivation import readable
+
             layer = int(node.name[1:])
             vocabulary = [names["P"]] if layer == self.depth else []
             opaque = [node.name] if layer == self.depth else [*names, *deltas]
-            simple = simplify(incoming, vocabulary, opaque=opaque, axes=node.axes)
+            simple = readable(incoming, vocabulary, opaque=opaque, axes=node.axes)
             deltas[f"Δ{layer}"] = simple.expand(node.axes).named(f"Δ{layer}")
             return deltas[f"Δ{layer}"]
 

@@ -67,9 +67,16 @@ class Code:
 class NumpyWriter:
     """Writes expressions; ``sizes`` says how an axis size is spelt, ``functions`` how a scalar function is."""
 
-    def __init__(self, sizes: Mapping[sympy.Symbol, str] | None = None, functions: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        sizes: Mapping[sympy.Symbol, str] | None = None,
+        functions: Mapping[str, str] | None = None,
+        *,
+        einsum: bool = False,
+    ) -> None:
         self.sizes = dict(sizes or {})
         self.functions = dict(functions or {})
+        self.einsum = einsum
         self.uses: set[str] = set()
 
     # expressions
@@ -120,6 +127,10 @@ class NumpyWriter:
     def scalar(self, value: sympy.Expr) -> tuple[str, int]:
         """A scalar expression as source, with its level."""
         return self._expression(value, {})
+
+    def scalar_source(self, value: sympy.Expr, symbol: sympy.Symbol) -> tuple[str, int]:
+        """A scalar function of one array called ``x`` as source, with its level."""
+        return self._expression(value, {symbol: Code("x")})
 
     def _contract(self, node: Contract) -> Code:
         scalars = [f for f in node.factors if isinstance(f, Scalar)]
@@ -174,10 +185,10 @@ class NumpyWriter:
         return Code(body.text, axes, body.level)
 
     def _sum(self, codes: list[Code], keep: tuple[Axis, ...], summed: tuple[Axis, ...]) -> Code:
-        if len(codes) == 1:
+        if len(codes) == 1 and not self.einsum:
             (c,) = codes
             return Code(f"{c.at(ATOM)}.sum({self._axis_argument(c.axes, summed)})", _rest(c.axes, summed))
-        if len(codes) == 2 and len(summed) == 1:
+        if len(codes) == 2 and len(summed) == 1 and not self.einsum:
             product = self._matrix_product(*codes, keep, summed[0])
             if product is not None:
                 return product

@@ -417,18 +417,12 @@ def _named_axes(tensor: Tensor, over: str | Iterable[str]) -> tuple[Axis, ...]:
 
 
 def contract(factors: Iterable[Tensor], keep: Iterable[Axis]) -> Tensor:
-    """Contract, with the scalars multiplied out and trivial cases removed."""
+    """Contract, with the scalars multiplied out, products in products merged and trivial cases removed."""
     keep = tuple(keep)
     value, rest = sympy.Integer(1), []
-    for f in factors:
+    for f in _flat(tuple(factors), frozenset(keep)):
         if isinstance(f, Scalar):
             value *= f.value
-        elif isinstance(f, Contract) and not f.summed and _merge(g.axes for g in f.factors) == f.keep:
-            for g in f.factors:
-                if isinstance(g, Scalar):
-                    value *= g.value
-                else:
-                    rest.append(g)
         else:
             rest.append(f)
     if value == 0:
@@ -438,6 +432,20 @@ def contract(factors: Iterable[Tensor], keep: Iterable[Axis]) -> Tensor:
     if len(rest) == 1 and set(rest[0].axes) == set(keep):
         return rest[0]
     return Contract(tuple(rest), keep)
+
+
+def _flat(factors: tuple[Tensor, ...], keep: frozenset[Axis]) -> Iterable[Tensor]:
+    """The factors, those of a product without sums in its place, where no axis is lost by that."""
+    for k, f in enumerate(factors):
+        if isinstance(f, Contract) and not f.summed:
+            others = keep.union(*(g.axes for j, g in enumerate(factors) if j != k))
+            own = {a for g in f.factors for a in g.axes}
+            bare = [g for g in factors if isinstance(g, Contract) and not any(h.axes for h in g.factors)]
+            # Two bare broadcasts of one axis must not each rely on the other to keep it.
+            if set(f.axes) <= own | (keep if len(bare) > 1 else others):
+                yield from f.factors
+                continue
+        yield f
 
 
 def multiply(*factors: Any) -> Tensor:

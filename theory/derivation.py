@@ -1,0 +1,303 @@
+"""A derived gradient, ready to read and to run: text, matrix form, LaTeX, einsum, NumPy source, and the steps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import sympy
+
+from .backprop import Step, vjp
+from .equality import Comparison, equal
+from .errors import InputError
+from .notation import LATEX, TEXT, TextStyle, Writer, index_latex, index_text, matrix_form, shape_text
+from .numpy_source import HELPERS, NumpyWriter, assignments, drop_unused, identifier, size_lines
+from .simplify import definitions, simplify
+from .tensors import Axis, Input, Map, Named, Scalar, Tensor, inputs, postorder, scalar_symbols
+
+if TYPE_CHECKING:
+    from .losses import Loss
+    from .networks import Network
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """The gradient ``name`` = Σ (∂output/∂wrt)·cotangent, derived by the adjoint rules and simplified.
+
+    ``raw`` is what the rules gave, ``gradient`` the readable form; :attr:`proof` compares the two.
+    """
+
+    title: str
+    name: str
+    wrt: str
+    axes: tuple[Axis, ...]
+    gradient: Tensor
+    raw: Tensor
+    arguments: tuple[Input, ...] = ()
+    rules: tuple[Step, ...] = ()
+    #: hyper-parameter -> default value
+    parameters: Mapping[sympy.Symbol, sympy.Expr] = field(default_factory=dict)
+    facts: tuple[str, ...] = ()
+    #: quantities that are given (saved by the forward pass), so their definitions are not repeated
+    given: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        return self.text
+
+    @cached_property
+    def proof(self) -> Comparison:
+        """Comparison of the readable form with what the rules gave, by fully opened normal forms."""
+        return equal(self.gradient, self.raw)
+
+    @property
+    def shape(self) -> str:
+        """Shape of the gradient, for example [N×C]."""
+        return shape_text(self.axes)
+
+    @cached_property
+    def definitions(self) -> tuple[Named, ...]:
+        """Named quantities that the gradient uses, each with those it needs, in order."""
+        return tuple(n for n in definitions(self.gradient).values() if n.name not in self.given)
+
+    @property
+    def head(self) -> Named:
+        """The gradient under its name."""
+        return Named(self.name, self.gradient, self.axes)
+
+    @property
+    def index(self) -> str:
+        """Index notation, on one line."""
+        return f"{Writer(TEXT).text(self.head)} = {index_text(self.gradient)}"
+
+    def matrix(self, layout: str = "rows", style: TextStyle = TEXT) -> str | None:
+        """Matrix notation on one line, or None where there is none; ``layout`` is "rows" or "columns"."""
+        body = matrix_form(self.gradient, self.axes, style=style, layout=layout)
+        return None if body is None else f"{style.name(self.name)} = {body}"
+
+    @property
+    def text(self) -> str:
+        """Unicode text: matrix form if there is one, else the index form, with the shape and the definitions used."""
+        lines = [f"{self.matrix() or self.index}   {self.shape}"]
+        lines += [f"  where {_definition(n, TEXT)}" for n in self.definitions]
+        lines += [f"  where {line}" for line in _function_lines(self.gradient, TEXT)]
+        if self.facts:
+            lines.append(f"  using {'; '.join(self.facts)}")
+        return "\n".join(lines)
+
+    @property
+    def latex(self) -> str:
+        """LaTeX of the gradient (matrix form if there is one)."""
+        body = self.matrix(style=LATEX)
+        return body or f"{Writer(LATEX).text(self.head)} = {index_latex(self.gradient)}"
+
+    @property
+    def latex_definitions(self) -> tuple[str, ...]:
+        """LaTeX of the definitions the gradient uses."""
+        return (*(_definition(n, LATEX) for n in self.definitions), *_function_lines(self.gradient, LATEX))
+
+    @property
+    def einsum(self) -> str:
+        """One NumPy assignment in which every contraction is an einsum."""
+        _, sizes = size_lines(self.arguments)
+        text = NumpyWriter(sizes, _called(self.gradient), einsum=True).write_as(self.gradient, self.axes)
+        return f"{identifier(self.name)} = {text}"
+
+    @cached_property
+    def numpy_source(self) -> str:
+        """A NumPy function ``{name}(cotangent, inputs…, hyper-parameters…)`` that runs as printed."""
+        return function_source(
+            f"{identifier(self.name)}_of",
+            {self.name: (self.gradient, self.axes)},
+            self.arguments,
+            self.parameters,
+            doc=f"{self.title}: {self.index}",
+        )
+
+    @cached_property
+    def steps(self) -> tuple[str, ...]:
+        """Each rule used: the node, the cotangent that came in, what the operand received, with shapes."""
+        lines = []
+        for s in self.rules:
+            before = f"ȳ = {_short(s.cotangent)} {shape_text(s.cotangent.axes)}"
+            after = f"{_short(s.operand)} receives {_short(s.contribution)} {shape_text(s.contribution.axes)}"
+            lines.append(f"{s.rule} at {_short(s.node)}: {before}; {after}")
+        lines.append(f"collect and simplify: {self.index} {self.shape}")
+        return tuple(lines)
+
+
+def _short(node: Tensor) -> str:
+    """Index text, a named quantity by its name alone."""
+    return index_text(node)
+
+
+def _definition(n: Named, style: TextStyle) -> str:
+    both = matrix_form(n.operand, n.indices, style=style)
+    if both is not None:
+        return f"{style.name(n.name)} = {both}"
+    return f"{Writer(style).text(n)} = {Writer(style).text(n.operand)}"
+
+
+def _functions(node: Tensor) -> dict[str, Any]:
+    """Functions known by name, with a formula, that an expression calls."""
+    found: dict[str, Any] = {}
+    for n in postorder(node):
+        if isinstance(n, Map):
+            for f in sorted(n.function.atoms(sympy.Function), key=str):
+                if getattr(type(f), "formula", None) is not None:
+                    found[type(f).__name__] = type(f)
+    return found
+
+
+def _function_lines(node: Tensor, style: TextStyle) -> tuple[str, ...]:
+    from .symbols import x
+
+    return tuple(
+        f"{style.name(name)}(x) = {Writer(style).expression(f.formula, {})[0] if style is TEXT else sympy.latex(f.formula)}"
+        for name, f in _functions(node).items()
+        if x is not None
+    )
+
+
+def _called(node: Tensor) -> dict[str, str]:
+    """Python names of functions called by name."""
+    return {name: _function_identifier(name) for name in _functions(node)}
+
+
+def _function_identifier(name: str) -> str:
+    stem = re.sub(r"[^A-Za-z0-9_]", "_", name.rstrip("′"))
+    return ("d" * (len(name) - len(name.rstrip("′")))) + stem
+
+
+def function_source(
+    name: str,
+    outputs: Mapping[str, tuple[Tensor, Sequence[Axis]]],
+    arguments: Sequence[Input],
+    parameters: Mapping[sympy.Symbol, sympy.Expr],
+    *,
+    doc: str = "",
+) -> str:
+    """Source of one NumPy function of the arguments (and hyper-parameters with defaults) that returns the outputs."""
+    lines, sizes = size_lines(arguments)
+    functions: dict[str, Any] = {}
+    free: set[str] = set()
+    for tensor, _ in outputs.values():
+        functions.update(_functions(tensor))
+        free |= {str(s) for s in scalar_symbols(tensor)}
+    free |= {str(s) for f in functions.values() for s in f.formula.free_symbols}
+    writer = NumpyWriter(sizes, {n: _function_identifier(n) for n in functions})
+    body = drop_unused(assignments(outputs, writer), (identifier(o) for o in outputs))
+    text = "\n".join(body) + " ".join(identifier(o) for o in outputs)
+    lines = [line for line in lines if re.search(rf"\b{line.split(' = ')[0]}\b", text)]
+    signature = [identifier(a.name) for a in arguments]
+    signature += [f"{identifier(str(p))}={_default(v)}" for p, v in parameters.items() if str(p) in free]
+    helpers = [_function_helper(n, f, writer) for n, f in functions.items()]
+    returned = ", ".join(identifier(o) for o in outputs)
+    parts = ["import numpy as np\n"]
+    parts += [HELPERS[u] for u in sorted(writer.uses)]
+    parts += helpers
+    quoted = doc.replace("\\", "").replace('"', "'").splitlines()[0] if doc else ""
+    function = [f"def {name}({', '.join(signature)}):"]
+    function += [f'    """{quoted}"""'] if quoted else []
+    function += [f"    {line}" for line in (*lines, *body)]
+    function.append(f"    return {returned}\n")
+    return "\n\n".join([*parts, "\n".join(function)])
+
+
+def _default(value: sympy.Expr) -> str:
+    return repr(float(value)) if not value.is_Integer else f"{int(value)}.0"
+
+
+def _function_helper(name: str, function: Any, writer: NumpyWriter) -> str:
+    from .symbols import x
+
+    text, _ = writer.scalar_source(function.formula, x)
+    return f"def {_function_identifier(name)}(x):\n    return {text}\n"
+
+
+def derive(
+    output: Tensor,
+    wrt: str,
+    *,
+    title: str,
+    cotangent: Input | Scalar,
+    arguments: Sequence[Input],
+    name: str | None = None,
+    vocabulary: Iterable[Named] | None = None,
+    parameters: Mapping[sympy.Symbol, sympy.Expr] | None = None,
+    facts: tuple[str, ...] = (),
+) -> Derivation:
+    """Derive one gradient by the adjoint rules and write it readably."""
+    if wrt not in {a.name for a in arguments}:
+        raise InputError(f"{title} has no input {wrt!r}: its inputs are {', '.join(a.name for a in arguments)}")
+    target = next(a for a in arguments if a.name == wrt)
+    if wrt not in inputs(output):
+        raw: Tensor = Scalar(sympy.Integer(0)).expand(target.indices)
+        rules: list[Step] = []
+    else:
+        gradients, rules = vjp(output, (wrt,), cotangent)
+        raw = gradients[wrt]
+    words = tuple(definitions(output).values()) if vocabulary is None else tuple(vocabulary)
+    best = readable(raw, words, axes=target.indices)
+    given = tuple(arguments) if isinstance(cotangent, Scalar) else (cotangent, *arguments)
+    return Derivation(
+        title, name or f"d{wrt}", wrt, target.indices, best, raw, given, tuple(rules), dict(parameters or {}), facts
+    )
+
+
+def readable(raw: Tensor, vocabulary: Iterable[Named], *, opaque: Iterable[str] = (), axes: Iterable[Axis] = ()) -> Tensor:
+    """The shortest of the forms that are proved equal: as derived, and simplified in the vocabulary."""
+    simple = simplify(raw, vocabulary, opaque=opaque, axes=axes)
+    return min((simple, raw), key=_length)
+
+
+def _length(node: Tensor) -> int:
+    """Characters of the expression; a function by name counts as short as it prints."""
+    return len(index_text(node))
+
+
+# --- losses and networks ----------------------------------------------------------------------------------------------------
+
+
+def loss_gradient(row: Loss, *, reduction: str, assume: bool, through_output: bool) -> Derivation:
+    """∂loss/∂prediction; see :meth:`.losses.Loss.gradient`."""
+    prediction, target = row.inputs(assume=assume)
+    wrt, seen, vocabulary = prediction.name, prediction, []
+    composed = through_output and not row.from_logits and row.output != "identity"
+    if composed:
+        prediction = Input("z", prediction.indices)
+        wrt, seen = "z", Named("p", row.predict(prediction), prediction.indices)
+    if row.from_logits or composed:
+        vocabulary = [seen if composed else Named("p", row.predict(prediction), prediction.indices)]
+    value = row.forward(seen, target, reduction)
+    cotangent: Any = Scalar(sympy.Integer(1)) if reduction != "none" else Input("dy", value.axes)
+    facts = tuple(f"y {fact.kind} over {'nk'[int(fact.axis)]}" for fact in target.facts if fact.axis is not None)
+    return derive(
+        value, wrt, title=row.title, cotangent=cotangent, arguments=(prediction, target), vocabulary=vocabulary,
+        parameters=row.parameters, facts=facts,
+    )  # fmt: skip
+
+
+def network_derivations(net: Network) -> dict[str, Derivation]:
+    """Every δ and parameter gradient of a network; see :meth:`.networks.Network.deltas`."""
+    deltas, gradients, _ = net._derived
+    names, _ = net._graph
+    given = net.inputs
+    found: dict[str, Derivation] = {}
+    keep = frozenset({*names, *deltas})
+
+    def add(name: str, wrt: str, tensor: Tensor, axes: tuple[Axis, ...]) -> None:
+        title = f"{name} of the {'-'.join(map(str, net.widths))} network"
+        found[name] = Derivation(title, name, wrt, axes, tensor, tensor, tuple(given.values()), given=keep)
+
+    for layer in range(net.depth, 0, -1):
+        delta = deltas[f"Δ{layer}"]
+        assert isinstance(delta, Named)
+        add(f"Δ{layer}", f"Z{layer}", delta.operand, delta.indices)
+        for kind in ("W", "b"):
+            name = f"{kind}{layer}"
+            add(f"d{name}", name, gradients[name], given[name].indices)
+    return found
+

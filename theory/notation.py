@@ -1,0 +1,513 @@
+"""Tensor expressions for the eye: index notation and matrix notation, as Unicode text and as LaTeX.
+
+Matrix notation is used where one exists: a contraction of matrices becomes a product with transposes, a sum over rows or
+columns a product with 1, an entrywise product ⊙. A vector beside ⊙ or + is broadcast along the axis it lacks. Where no
+matrix form exists the index form is printed. ``layout="rows"`` has samples as rows (x[n,i], as NumPy code does);
+``layout="columns"`` has them as columns, as many textbooks do: every matrix is then the transpose.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import sympy
+
+from .errors import InputError, Unsupported
+from .tensors import Axis, Contract, Delta, Extremum, Input, Map, Maximiser, Named, Scalar, Tensor, slot
+
+LAYOUTS = ("rows", "columns")
+SUM, PRODUCT, ATOM = 1, 2, 3
+
+
+class NoMatrixForm(Exception):  # noqa: N818  (an answer: the index form is printed)
+    """An expression that has no matrix notation."""
+
+
+class Piece:
+    """Printed text, the axes it has as a matrix (rows, columns), and how tightly it binds."""
+
+    __slots__ = ("axes", "level", "text")
+
+    def __init__(self, text: str, axes: Sequence[Axis | None] = (), level: int = ATOM) -> None:
+        self.text, self.axes, self.level = text, tuple(axes), level
+
+
+# --- styles: how things are spelt -----------------------------------------------------------------------------------------
+
+_GREEK_LATEX = {
+    "α": r"\alpha", "β": r"\beta", "γ": r"\gamma", "δ": r"\delta", "Δ": r"\Delta", "ε": r"\varepsilon", "μ": r"\mu",
+    "σ": r"\sigma", "Σ": r"\Sigma", "λ": r"\lambda", "ρ": r"\rho", "τ": r"\tau", "κ": r"\kappa", "∂": r"\partial ",
+}  # fmt: skip
+_WORDS = {
+    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "eps": "ε", "mu": "μ", "sigma": "σ", "rho": "ρ", "xhat": "x̂",
+    "tau": "τ", "lam": "λ",
+}  # fmt: skip
+_SUPERSCRIPTS = str.maketrans("0123456789+-()l", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ˡ")
+
+
+class TextStyle:
+    """Unicode text."""
+
+    times, dot, transpose, one = " ⊙ ", " ", "ᵀ", "1"
+
+    def name(self, name: str) -> str:
+        return _WORDS.get(name, name)
+
+    def indexed(self, name: str, indices: Sequence[Axis]) -> str:
+        return self.name(name) + (f"[{','.join(a.name for a in indices)}]" if indices else "")
+
+    def scalar(self, value: sympy.Expr) -> str:
+        text = re.sub(r"\bsqrt\(", "√(", sympy.sstr(value, order="none").replace("**", "^"))
+        return re.sub(r"[A-Za-z]+\w*", lambda m: _WORDS.get(m.group(), m.group()), text).replace("*", "·")
+
+    def brackets(self, text: str) -> str:
+        return f"({text})"
+
+    def fraction(self, above: str, below: str, level: int, below_level: int) -> tuple[str, int]:
+        above = above if level >= PRODUCT else f"({above})"
+        return f"{above}/{below if below_level >= ATOM else f'({below})'}", PRODUCT
+
+    def power(self, base: str, exponent: sympy.Expr) -> str:
+        plain = str(exponent)
+        return base + (plain.translate(_SUPERSCRIPTS) if re.fullmatch(r"-?\d+", plain) else f"^({plain})")
+
+    def sum(self, over: Sequence[Axis], body: str) -> str:
+        return f"Σ_{','.join(a.name for a in over)} {body}"
+
+    def call(self, name: str, arguments: str) -> str:
+        return f"{self.name(name)}({arguments})"
+
+    def max(self, over: Sequence[Axis], body: str) -> str:
+        return f"max_{','.join(a.name for a in over)} {body}"
+
+    def maximiser(self, over: Sequence[Axis], body: str) -> str:
+        return f"argmax_{','.join(a.name for a in over)}({body})"
+
+    def delta(self, a: Axis, b: Axis) -> str:
+        return f"δ[{a.name},{b.name}]"
+
+    def cases(self, branches: list[tuple[str, str]]) -> str:
+        if len(branches) == 2 and branches[0][0] == "1" and branches[1][0] == "0":
+            return f"[{branches[0][1]}]"
+        return "{" + "; ".join(f"{v} if {c}" if c else f"{v} else" for v, c in branches) + "}"
+
+    def relation(self, left: str, sign: str, right: str) -> str:
+        return f"{left} {dict({'<=': '≤', '>=': '≥', '==': '=', '!=': '≠'}).get(sign, sign)} {right}"
+
+    def root(self, body: str) -> str:
+        return f"√({body})"
+
+
+class LatexStyle(TextStyle):
+    """LaTeX."""
+
+    times, dot, transpose, one = r" \odot ", r"\, ", r"^{\top}", r"\mathbf{1}"
+
+    def name(self, name: str) -> str:
+        name = _WORDS.get(name, name)
+        stem = re.match(r"^(.+?)(⁽[^⁾]*⁾|\d+)?(′*)$", name)
+        assert stem is not None
+        body, layer, primes = stem.groups()
+        if body.endswith("̂"):
+            body = rf"\hat{{{body[:-1]}}}"
+        elif body.endswith("̄"):
+            body = rf"\bar{{{body[:-1]}}}"
+        elif body in _GREEK_LATEX:
+            body = _GREEK_LATEX[body]
+        elif len(body) > 1:
+            body = rf"\mathrm{{{_escape(body)}}}"
+        if layer and layer.startswith("⁽"):
+            plain = layer.translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ˡᴸ", "0123456789+-()lL"))
+            body = f"{body}^{{{plain}}}"
+        elif layer:
+            body = f"{body}_{{{layer}}}"
+        return body + "'" * len(primes)
+
+    def indexed(self, name: str, indices: Sequence[Axis]) -> str:
+        plain = self.name(name)
+        if not indices:
+            return plain
+        letters = " ".join(_index_latex(a.name) for a in indices)
+        return f"{{{plain}}}_{{{letters}}}" if "_" in plain else f"{plain}_{{{letters}}}"
+
+    def scalar(self, value: sympy.Expr) -> str:
+        symbols = {s: self.name(str(s)) for s in value.free_symbols}
+        return sympy.latex(value, symbol_names=symbols, order="none")
+
+    def brackets(self, text: str) -> str:
+        return rf"\left({text}\right)"
+
+    def fraction(self, above: str, below: str, level: int, below_level: int) -> tuple[str, int]:
+        return rf"\frac{{{above}}}{{{below}}}", PRODUCT
+
+    def power(self, base: str, exponent: sympy.Expr) -> str:
+        return f"{{{base}}}^{{{sympy.latex(exponent)}}}"
+
+    def sum(self, over: Sequence[Axis], body: str) -> str:
+        return rf"\sum_{{{','.join(_index_latex(a.name) for a in over)}}} {body}"
+
+    def call(self, name: str, arguments: str) -> str:
+        known = {"exp", "log", "tanh", "sin", "cos", "sinh", "cosh"}
+        return rf"{chr(92) + name if name in known else self.name(name)}\left({arguments}\right)"
+
+    def max(self, over: Sequence[Axis], body: str) -> str:
+        return rf"\max_{{{','.join(_index_latex(a.name) for a in over)}}} {body}"
+
+    def maximiser(self, over: Sequence[Axis], body: str) -> str:
+        return rf"\operatorname{{argmax}}_{{{','.join(_index_latex(a.name) for a in over)}}}\left({body}\right)"
+
+    def delta(self, a: Axis, b: Axis) -> str:
+        return rf"\delta_{{{_index_latex(a.name)} {_index_latex(b.name)}}}"
+
+    def cases(self, branches: list[tuple[str, str]]) -> str:
+        if len(branches) == 2 and branches[0][0] == "1" and branches[1][0] == "0":
+            return rf"\left[{branches[0][1]}\right]"
+        lines = [rf"{v} & \text{{if }} {c}" if c else rf"{v} & \text{{otherwise}}" for v, c in branches]
+        return r"\begin{cases} " + r" \\ ".join(lines) + r" \end{cases}"
+
+    def relation(self, left: str, sign: str, right: str) -> str:
+        return f"{left} {dict({'<=': chr(92) + 'le', '>=': chr(92) + 'ge', '==': '=', '!=': chr(92) + 'ne'}).get(sign, sign)} {right}"
+
+    def root(self, body: str) -> str:
+        return rf"\sqrt{{{body}}}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("_", r"\_")
+
+
+def _index_latex(name: str) -> str:
+    stem, digits = re.match(r"^(.*?)(\d*)$", name).groups()  # type: ignore[union-attr]
+    stem = stem.replace("_", "").replace("*", "^{*}")
+    return f"{stem}_{{{digits}}}" if digits else stem
+
+
+TEXT, LATEX = TextStyle(), LatexStyle()
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------------
+
+
+class Writer:
+    """Index notation. Subclassed for matrices, which prints other leaves and contractions."""
+
+    def __init__(self, style: TextStyle = TEXT) -> None:
+        self.style = style
+
+    def text(self, node: Tensor) -> str:
+        """The expression as text."""
+        return self.piece(node).text
+
+    def piece(self, node: Tensor) -> Piece:
+        """The expression with how tightly it binds."""
+        if isinstance(node, Input | Named):
+            return Piece(self.style.indexed(node.name, node.indices), node.axes)
+        if isinstance(node, Scalar):
+            return Piece(self.style.scalar(node.value), (), _scalar_level(node.value))
+        if isinstance(node, Contract):
+            return self.contract(node)
+        if isinstance(node, Map):
+            return self.map(node)
+        if isinstance(node, Extremum):
+            return Piece(self.style.max(node.over, self.at(self.piece(node.operand), ATOM)), node.axes, PRODUCT)
+        if isinstance(node, Maximiser):
+            return Piece(self.style.maximiser(node.over, self.piece(node.operand).text), node.axes)
+        if isinstance(node, Delta):
+            return Piece(self.style.delta(node.a, node.b), node.axes)
+        raise Unsupported(f"no notation for a {type(node).__name__}")
+
+    def at(self, piece: Piece, level: int) -> str:
+        """The text, in brackets where an operand of that level needs them."""
+        return piece.text if piece.level >= level else self.style.brackets(piece.text)
+
+    def contract(self, node: Contract) -> Piece:
+        """Σ over the summed axes of a product."""
+        value = sympy.Mul(*(f.value for f in node.factors if isinstance(f, Scalar)))
+        tensors = [f for f in node.factors if not isinstance(f, Scalar)]
+        summed = node.summed
+        if not tensors:
+            return self.piece(Scalar(value))
+        above = [self.piece(t) for t in tensors if _inverse(t) is None]
+        below = [self.piece(u) for t in tensors if (u := _inverse(t)) is not None]
+        body = self.product(above)
+        if summed:
+            body = Piece(self.style.sum(summed, self.at(body, PRODUCT)), (), PRODUCT)
+        if summed and below:
+            body = Piece(self.style.sum(summed, self.at(self.quotient(self.product(above), below), PRODUCT)), (), PRODUCT)
+            below = []
+        return self.scaled(self.quotient(body, below), value)
+
+    def product(self, pieces: Sequence[Piece]) -> Piece:
+        """Entrywise product."""
+        if not pieces:
+            return Piece("1")
+        if len(pieces) == 1:
+            return pieces[0]
+        return Piece(self.style.dot.join(self.at(p, PRODUCT if k == len(pieces) - 1 else ATOM) for k, p in enumerate(pieces)), (), PRODUCT)
+
+    def quotient(self, above: Piece, below: Sequence[Piece]) -> Piece:
+        """above / (product of below)."""
+        if not below:
+            return above
+        under = self.product(below)
+        text, level = self.style.fraction(above.text, under.text, above.level, under.level)
+        return Piece(text, above.axes, level)
+
+    def scaled(self, body: Piece, value: sympy.Expr) -> Piece:
+        """A scalar factor before it."""
+        if value == 1:
+            return body
+        if value == -1:
+            return Piece(f"−{self.at(body, PRODUCT)}" if self.style is not LATEX else f"-{self.at(body, PRODUCT)}", body.axes, SUM)
+        numerator, denominator = value.as_numer_denom()
+        negative = numerator.could_extract_minus_sign()
+        numerator = -numerator if negative else numerator
+        text = self.at(body, PRODUCT)
+        if numerator != 1:
+            scale = self.style.scalar(numerator)
+            text = (scale if _scalar_level(numerator) >= PRODUCT else self.style.brackets(scale)) + self.style.dot + text
+        level = PRODUCT
+        if denominator != 1:
+            text, level = self.style.fraction(body.text if numerator == 1 else text, self.style.scalar(denominator), body.level if numerator == 1 else PRODUCT, _scalar_level(denominator))
+        minus = "-" if self.style is LATEX else "−"
+        return Piece(minus + text, body.axes, SUM) if negative else Piece(text, body.axes, level)
+
+    def map(self, node: Map) -> Piece:
+        """A scalar function of pieces."""
+        pieces = {slot(k): self.piece(a) for k, a in enumerate(node.arguments)}
+        text, level = self.expression(node.function, pieces)
+        return Piece(text, node.axes, level)
+
+    def expression(self, e: Any, slots: dict[Any, Piece]) -> tuple[str, int]:
+        """A scalar function with pieces for its slots."""
+
+        def at(node: Any, level: int) -> str:
+            text, own = self.expression(node, slots)
+            return text if own >= level else self.style.brackets(text)
+
+        if e in slots:
+            return slots[e].text, slots[e].level
+        if not e.free_symbols & set(slots):
+            return self.style.scalar(e), _scalar_level(e)
+        minus = "-" if self.style is LATEX else "−"
+        if e.is_Add:
+            text = ""
+            for t in sorted(e.args, key=lambda t: (t.could_extract_minus_sign(), _order(t))):
+                negative = t.could_extract_minus_sign()
+                part = at(-t if negative else t, PRODUCT)
+                text += (f" {minus} " if negative else " + ") + part if text else (minus if negative else "") + part
+            return text, SUM
+        if e.is_Mul:
+            if e.could_extract_minus_sign():
+                return f"{minus}{at(-e, PRODUCT)}", SUM
+            numerator, denominator = sympy.fraction(e, exact=True)
+            factors = sympy.Mul.make_args(numerator)
+            top = self.style.dot.join(at(f, PRODUCT if f is factors[-1] else ATOM) for f in factors)
+            if denominator == 1:
+                return top, PRODUCT
+            under, level = self.expression(denominator, slots)
+            return self.style.fraction(top, under, PRODUCT, level)
+        if e.is_Pow:
+            return self.power(e, at, slots)
+        if isinstance(e, sympy.Piecewise):
+            branches = [(self.expression(v, slots)[0], "" if c is sympy.true else self.condition(c, slots)) for v, c in e.args]
+            return self.style.cases(branches), ATOM
+        arguments = ", ".join(self.expression(a, slots)[0] for a in e.args)
+        return self.style.call(type(e).__name__, arguments), ATOM
+
+    def power(self, e: Any, at: Any, slots: dict[Any, Piece]) -> tuple[str, int]:
+        base, exponent = e.args
+        if base is sympy.E:
+            return self.style.call("exp", self.expression(exponent, slots)[0]), ATOM
+        if exponent == sympy.Rational(1, 2):
+            return self.style.root(self.expression(base, slots)[0]), ATOM
+        if exponent.is_Rational and exponent < 0:
+            under, level = self.expression(base**-exponent, slots)
+            return self.style.fraction("1", under, ATOM, level)
+        return self.style.power(at(base, ATOM), exponent), PRODUCT
+
+    def condition(self, c: Any, slots: dict[Any, Piece]) -> str:
+        if isinstance(c, sympy.And | sympy.Or):
+            word = (r" \wedge " if isinstance(c, sympy.And) else r" \vee ") if self.style is LATEX else (" and " if isinstance(c, sympy.And) else " or ")
+            return word.join(self.condition(a, slots) for a in c.args)
+        if isinstance(c, sympy.Not):
+            return ("\\neg " if self.style is LATEX else "not ") + self.style.brackets(self.condition(c.args[0], slots))
+        sign = {"Equality": "==", "Unequality": "!="}.get(type(c).__name__) or c.rel_op
+        return self.style.relation(self.expression(c.lhs, slots)[0], sign, self.expression(c.rhs, slots)[0])
+
+
+def _scalar_level(value: sympy.Expr) -> int:
+    if value.is_Add or value.could_extract_minus_sign():
+        return SUM
+    return PRODUCT if value.is_Mul or value.is_Pow or (value.is_Rational and value.q != 1) else ATOM
+
+
+def _inverse(t: Tensor) -> Tensor | None:
+    return t.arguments[0] if isinstance(t, Map) and t.function == 1 / slot(0) else None
+
+
+def _order(t: sympy.Expr) -> list[str]:
+    return sorted(str(s) for s in t.free_symbols) or ["~"]
+
+
+def index_text(node: Tensor) -> str:
+    """Index notation as Unicode text."""
+    return Writer(TEXT).text(node)
+
+
+def index_latex(node: Tensor) -> str:
+    """Index notation as LaTeX."""
+    return Writer(LATEX).text(node)
+
+
+# --- matrices ----------------------------------------------------------------------------------------------------------------
+
+
+class MatrixWriter(Writer):
+    """Matrix notation for one pair (row axis, column axis); raises NoMatrixForm where there is none."""
+
+    def __init__(self, style: TextStyle, layout: str = "rows") -> None:
+        super().__init__(style)
+        self.layout = layout
+
+    def piece(self, node: Tensor) -> Piece:
+        if isinstance(node, Input | Named):
+            if len(node.indices) > 2 or len(set(node.indices)) < len(node.indices):
+                raise NoMatrixForm
+            axes = node.indices if self.layout == "rows" else node.indices[::-1]
+            return Piece(self.style.name(node.name), axes)
+        if isinstance(node, Extremum | Maximiser):
+            raise NoMatrixForm
+        if isinstance(node, Delta):
+            return Piece("I", (node.a, node.b))
+        return super().piece(node)
+
+    def matrix(self, node: Tensor, axes: Sequence[Axis]) -> str:
+        """The node as a matrix with these axes."""
+        piece = self.piece(node)
+        return self.turned(piece, tuple(axes)).text
+
+    def turned(self, piece: Piece, axes: Sequence[Axis]) -> Piece:
+        """Transposed where its axes come the other way round."""
+        both = [a for a in piece.axes if a is not None]
+        wanted = [a for a in axes if a in both]
+        if len(both) == 2 and both != wanted:
+            return Piece(self.at(piece, ATOM) + self.style.transpose, tuple(wanted))
+        return piece
+
+    def map(self, node: Map) -> Piece:
+        if len(node.axes) > 2:
+            raise NoMatrixForm
+        axes = self._order_of([self.piece(a) for a in node.arguments], node.axes)
+        pieces = {slot(k): self.turned(self.piece(a), axes) for k, a in enumerate(node.arguments)}
+        text, level = self.expression(node.function, pieces)
+        if node.function.is_Mul and len(node.arguments) > 1:
+            raise NoMatrixForm  # products are contractions; anything else would lose the ⊙
+        return Piece(text, axes, level)
+
+    def _order_of(self, pieces: Sequence[Piece], axes: Sequence[Axis]) -> tuple[Axis, ...]:
+        full = next((p.axes for p in pieces if len(p.axes) == 2), None)
+        return tuple(full) if full is not None and len(axes) == 2 else tuple(axes)
+
+    def contract(self, node: Contract) -> Piece:
+        if len(node.keep) > 2:
+            raise NoMatrixForm
+        value = sympy.Mul(*(f.value for f in node.factors if isinstance(f, Scalar)))
+        above = [f for f in node.factors if not isinstance(f, Scalar) and _inverse(f) is None]
+        below = [u for f in node.factors if (u := _inverse(f)) is not None]
+        if below and node.summed:
+            raise NoMatrixForm
+        present = {a for f in node.factors for a in f.axes}
+        if not present >= set(node.keep):
+            raise NoMatrixForm
+        pieces = [self.piece(f) for f in above]
+        for over in node.summed:
+            pieces = self.sum_out(pieces, over, node)
+        body = self.entrywise(pieces, node.keep)
+        if below:
+            body = self.quotient(body, [self.turned(self.piece(u), body.axes) for u in below])
+        return self.scaled(body, value)
+
+    def entrywise(self, pieces: Sequence[Piece], keep: Sequence[Axis]) -> Piece:
+        """⊙ of what is left; an outer product of two vectors."""
+        if not pieces:
+            return Piece("1")
+        axes = self._order_of(pieces, keep)
+        if len(pieces) == 1:
+            return pieces[0]
+        if len(axes) == 2 and len(pieces) == 2 and all(len(p.axes) == 1 for p in pieces) and pieces[0].axes != pieces[1].axes:
+            left, right = sorted(pieces, key=lambda p: axes.index(p.axes[0]))
+            return Piece(f"{self.at(left, ATOM)}{self.style.dot}{self.at(right, ATOM)}{self.style.transpose}", axes, PRODUCT)
+        turned = [self.turned(p, axes) for p in pieces]
+        return Piece(self.style.times.join(self.at(p, ATOM) if p.level < ATOM else p.text for p in turned), axes, PRODUCT)
+
+    def sum_out(self, pieces: list[Piece], over: Axis, node: Contract) -> list[Piece]:
+        """Sum over one axis: a matrix product, or a product with 1."""
+        inside = [p for p in pieces if over in p.axes]
+        others = [p for p in pieces if over not in p.axes]
+        merged: list[Piece] = []
+        for p in inside:
+            twin = next((q for q in merged if set(q.axes) == set(p.axes)), None)
+            if twin is None:
+                merged.append(p)
+            else:
+                merged[merged.index(twin)] = self.entrywise([twin, p], twin.axes)
+        if len(merged) == 1:
+            return [*others, self.ones(merged[0], over)]
+        if len(merged) != 2:
+            raise NoMatrixForm
+        a, b = merged
+        free = [i for p in merged for i in p.axes if i != over]
+        if len(set(free)) != len(free):
+            return [*others, *self.row_sum(a, b, over)]
+        if len(free) == 2 and list(node.keep) == [free[1], free[0]] and self.layout == "rows":
+            a, b, free = b, a, [free[1], free[0]]
+        if self.layout == "columns" and len(free) == 2 and list(node.keep) == free:
+            a, b, free = b, a, [free[1], free[0]]
+        if len(a.axes) == 1 and len(b.axes) == 2:
+            a, b = b, a
+        left = self.turned(a, tuple(i for i in a.axes if i != over) + (over,))
+        right = self.turned(b, (over,) + tuple(i for i in b.axes if i != over))
+        if len(a.axes) == 1:  # inner product of two vectors
+            return [*others, Piece(f"{self.at(left, ATOM)}{self.style.transpose}{self.style.dot}{self.at(right, ATOM)}", (), PRODUCT)]
+        return [*others, Piece(f"{self.at(left, ATOM)}{self.style.dot}{self.at(right, ATOM)}", tuple(free), PRODUCT)]
+
+    def row_sum(self, a: Piece, b: Piece, over: Axis) -> list[Piece]:
+        """Σ of A ⊙ b where one has fewer axes: matrix times vector, entrywise in the rest."""
+        if len(a.axes) + len(b.axes) == 3:
+            big, small = (a, b) if len(a.axes) == 2 else (b, a)
+            if small.axes == (over,):
+                rest = tuple(i for i in big.axes if i != over)
+                turned = self.turned(big, (*rest, over))
+                return [Piece(f"{self.at(turned, ATOM)}{self.style.dot}{self.at(small, ATOM)}", rest, PRODUCT)]
+        raise NoMatrixForm
+
+    def ones(self, p: Piece, over: Axis) -> Piece:
+        """Sum of the rows or the columns of one piece."""
+        rest = tuple(i for i in p.axes if i != over)
+        body = self.at(p, ATOM)
+        if not rest:
+            return Piece(f"{self.style.one}{self.style.transpose}{body}", (), PRODUCT)
+        if p.axes[0] == over:
+            return Piece(f"{self.style.one}{self.style.transpose}{body}", rest, PRODUCT)
+        return Piece(f"{body}{self.style.dot}{self.style.one}" if self.style is TEXT else f"{body}{self.style.one}", rest, PRODUCT)
+
+
+def matrix_form(node: Tensor, axes: Sequence[Axis] | None = None, *, style: TextStyle = TEXT, layout: str = "rows") -> str | None:
+    """Matrix notation with rows and columns ``axes``, or None where there is none."""
+    if layout not in LAYOUTS:
+        raise InputError(f"unknown layout {layout!r}: use rows or columns")
+    axes = tuple(node.axes if axes is None else axes)
+    if len(axes) > 2:
+        return None
+    try:
+        return MatrixWriter(style, layout).matrix(node, axes if layout == "rows" else axes[::-1])
+    except NoMatrixForm:
+        return None
+
+
+def shape_text(axes: Sequence[Axis]) -> str:
+    """[N×D], or scalar."""
+    return f"[{'×'.join(str(a.size) for a in axes)}]" if axes else "[scalar]"
