@@ -82,18 +82,24 @@ def _explain(subject: Subject, runs: list[ExactRun], name: str, evidence: Eviden
     alike = [r for r in runs if [o.name for o in r.operations] == [o.name for o in runs[0].operations]]
     with exact_arithmetic():
         deadline = time.monotonic() + BUDGET
-        for suspicion in _suspicions(subject, alike, name):
-            if time.monotonic() > deadline:
-                break
-            if _holds(suspicion, alike, name):
-                return suspicion.sentence + (f" ({why})" if why else "")
-        factor = _constant_factor(alike, name)
-        if factor:
-            return factor
-        pathwise = _pathwise(alike, name, deadline)
-        if pathwise:
-            return pathwise
+        sentence = (
+            _first(_suspicions(alike[0], name), alike, name, deadline)
+            or _constant_factor(alike, name)
+            or _pathwise(alike, name, deadline)
+            or _first(_places(alike[0], name), alike, name, deadline)
+        )
+    if sentence:
+        return sentence + (f" ({why})" if why else "")
     return constant_mistake(subject, runs[0].point, name) or why
+
+
+def _first(suspicions: Iterator[Suspicion], runs: Sequence[ExactRun], name: str, deadline: float) -> str:
+    for suspicion in suspicions:
+        if time.monotonic() > deadline:
+            return ""
+        if _holds(suspicion, runs, name):
+            return suspicion.sentence
+    return ""
 
 
 def _holds(suspicion: Suspicion, runs: Sequence[ExactRun], name: str) -> bool:
@@ -106,8 +112,7 @@ def _holds(suspicion: Suspicion, runs: Sequence[ExactRun], name: str) -> bool:
 
 
 # Hypotheses ----------------------------------------------------------------------------------------------------------
-def _suspicions(subject: Subject, runs: Sequence[ExactRun], name: str) -> Iterator[Suspicion]:
-    run = runs[0]
+def _suspicions(run: ExactRun, name: str) -> Iterator[Suspicion]:
     yield Suspicion("the sign is wrong", lambda r: _scaled(r.true[name], -1))
     if run.true[name].ndim == 2:
         yield Suspicion("yours is the transpose of the gradient", lambda r: r.true[name].T)
@@ -119,6 +124,9 @@ def _suspicions(subject: Subject, runs: Sequence[ExactRun], name: str) -> Iterat
     )
     yield from _wrong_axis(run, name)
     yield from _links(run, name)
+
+
+def _places(run: ExactRun, name: str) -> Iterator[Suspicion]:
     yield from _intermediate(run, name)
     yield from _extra_factor(run, name)
 
@@ -415,7 +423,7 @@ def name_factor(ratios: Sequence[arb], points: Sequence[Point]) -> str:
         for bottom in names:
             if all(_is(r, Fraction(t[top], t[bottom])) for r, t in zip(ratios, tables, strict=True)):
                 return _quotient(Fraction(1), top, bottom)
-    return show(ratios[0]) if all(r.overlaps(ratios[0]) for r in ratios) else ""
+    return ""
 
 
 def _is(ratio: arb, value: Fraction) -> bool:
@@ -438,6 +446,8 @@ def _constant_factor(runs: Sequence[ExactRun], name: str) -> str:
         return ""
     if factor == "-1":
         return "the sign is wrong"
+    if factor == "1/2":
+        return "yours is 1/2 times the gradient: a factor 2 is missing"
     if factor.startswith("1/"):
         return f"yours is the gradient divided by {factor[2:]} (once too often)"
     if factor[0].isalpha():

@@ -139,7 +139,8 @@ class ExactArray(np.ndarray[Any, Any]):
             if symbolic is not None and symbolic.assign(self, index, value):
                 return
             value = value.astype_exact()
-        target[plain_index(index)] = value.view(np.ndarray)
+        plain = value.view(np.ndarray)
+        target[plain_index(index)] = plain if plain.ndim else plain[()]  # else the array itself would become the entry
 
     def __getitem__(self, index: Any) -> Any:
         return np.ndarray.__getitem__(self, plain_index(index))

@@ -28,7 +28,7 @@ from .exact_arrays import (
     reduce,
     wrap,
 )
-from .exact_scalars import Element, NotCovered, Size, lift, trace
+from .exact_scalars import Ball, Element, NotCovered, Size, lift, trace
 
 MOVING = frozenset(
     """concatenate stack vstack hstack dstack column_stack block split array_split hsplit vsplit dsplit unstack pad
@@ -274,6 +274,7 @@ def trace_of(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any
 @covered("linalg.norm", "linalg.vector_norm")
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     x = exact_array(x).astype_exact()
+    ord = ord.value if isinstance(ord, Ball) else ord
     plain = None if ord is None else ord if isinstance(ord, str) else float(ord)
     vector = x.ndim == 1 or isinstance(axis, (int, Size))
     if plain is None or (plain == "fro" and not vector) or (plain == 2 and vector):
@@ -283,7 +284,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     if plain == math.inf and vector:
         return reduce("maximum", elementwise("absolute", x), axis, keepdims)
     if isinstance(plain, float) and vector:
-        return reduce("add", elementwise("absolute", x) ** lift(ord), axis, keepdims) ** (lift(1) / lift(ord))
+        return reduce("add", elementwise("absolute", x) ** lift(plain), axis, keepdims) ** (lift(1) / lift(plain))
     raise NotCovered(f"np.linalg.norm with ord={ord!r} is not covered")
 
 

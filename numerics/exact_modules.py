@@ -93,7 +93,7 @@ def _made_exact(value: Any) -> Any:
 
 
 def _holds_numbers(value: Any) -> bool:
-    return all(isinstance(v, (int, float, Element, np.number)) or _is_exact(v) for v in value)
+    return bool(value) and all(isinstance(v, (int, float, Element, Size, np.number)) for v in value)
 
 
 def _vectorize(function: Any, otypes: Any = None, **_: Any) -> Callable[..., Any]:

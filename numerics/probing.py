@@ -170,18 +170,16 @@ def word_options(forward: Callable[..., Any] | None, options: Mapping[str, Any])
 
 
 def other_shapes(shapes: Mapping[str, tuple[int, ...]], works: Callable[[Mapping[str, tuple[int, ...]]], bool]) -> Any:
-    """Return shapes near the given ones at which forward still works: each size, then each single axis, one longer."""
+    """Return shapes near the given ones at which forward still works: each size, or part of its axes, one longer."""
     sizes = sorted({n for shape in shapes.values() for n in shape})
     trials = []
     for size in sizes:
         places = [(name, k) for name, shape in shapes.items() for k, n in enumerate(shape) if n == size]
         new = next(n for n in itertools.count(size + 1) if n not in sizes)
-        groups = [places] if len(places) > 1 else []
-        groups += [[place] for place in places]
-        groups += [list(pair) for pair in itertools.combinations(places, 2)] if 2 < len(places) <= 6 else []
-        trials += [(group, new) for group in groups]
+        counts = [len(places), *range(1, len(places))] if len(places) <= 6 else [len(places), 1]
+        trials += [(group, new) for count in counts for group in itertools.combinations(places, count)]
     found: list[dict[str, tuple[int, ...]]] = []
-    for group, new in trials[:40]:
+    for group, new in trials[:100]:
         changed = {
             name: tuple(new if (name, k) in group else n for k, n in enumerate(shape)) for name, shape in shapes.items()
         }
