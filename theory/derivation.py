@@ -102,7 +102,7 @@ class Derivation:
     def einsum(self) -> str:
         """One NumPy assignment in which every contraction is an einsum."""
         _, sizes = size_lines(self.arguments)
-        text = NumpyWriter(sizes, _called(self.gradient), einsum=True).write_as(self.gradient, self.axes)
+        text = NumpyWriter(sizes, _called(self.gradient), einsum=True, order=_axis_order(self.arguments)).write_as(self.gradient, self.axes)
         return f"{identifier(self.name)} = {text}"
 
     @cached_property
@@ -140,24 +140,26 @@ def _definition(n: Named, style: TextStyle) -> str:
     return f"{Writer(style).text(n)} = {Writer(style).text(n.operand)}"
 
 
+def _axis_order(arguments: Sequence[Input]) -> list[Axis]:
+    return [i for a in arguments for i in a.indices]
+
+
 def _functions(node: Tensor) -> dict[str, Any]:
-    """Functions known by name, with a formula, that an expression calls."""
+    """Functions known by name that an expression calls, directly or in a named quantity."""
     found: dict[str, Any] = {}
     for n in postorder(node):
         if isinstance(n, Map):
             for f in sorted(n.function.atoms(sympy.Function), key=str):
-                if getattr(type(f), "formula", None) is not None:
+                if hasattr(type(f), "formula"):
                     found[type(f).__name__] = type(f)
     return found
 
 
 def _function_lines(node: Tensor, style: TextStyle) -> tuple[str, ...]:
-    from .symbols import x
-
     return tuple(
         f"{style.name(name)}(x) = {Writer(style).expression(f.formula, {})[0] if style is TEXT else sympy.latex(f.formula)}"
         for name, f in _functions(node).items()
-        if x is not None
+        if f.formula is not None
     )
 
 
@@ -167,7 +169,7 @@ def _called(node: Tensor) -> dict[str, str]:
 
 
 def _function_identifier(name: str) -> str:
-    stem = re.sub(r"[^A-Za-z0-9_]", "_", name.rstrip("′"))
+    stem = re.sub(r"[^A-Za-z0-9_]", "_", name.rstrip("′").replace("σ", "f"))
     return ("d" * (len(name) - len(name.rstrip("′")))) + stem
 
 
@@ -186,14 +188,16 @@ def function_source(
     for tensor, _ in outputs.values():
         functions.update(_functions(tensor))
         free |= {str(s) for s in scalar_symbols(tensor)}
-    free |= {str(s) for f in functions.values() for s in f.formula.free_symbols}
-    writer = NumpyWriter(sizes, {n: _function_identifier(n) for n in functions})
+    known = {n: f for n, f in functions.items() if f.formula is not None}
+    free |= {str(s) for f in known.values() for s in f.formula.free_symbols}
+    writer = NumpyWriter(sizes, {n: _function_identifier(n) for n in functions}, order=_axis_order(arguments))
     body = drop_unused(assignments(outputs, writer), (identifier(o) for o in outputs))
     text = "\n".join(body) + " ".join(identifier(o) for o in outputs)
     lines = [line for line in lines if re.search(rf"\b{line.split(' = ')[0]}\b", text)]
     signature = [identifier(a.name) for a in arguments]
+    signature += [_function_identifier(n) for n in functions if n not in known]
     signature += [f"{identifier(str(p))}={_default(v)}" for p, v in parameters.items() if str(p) in free]
-    helpers = [_function_helper(n, f, writer) for n, f in functions.items()]
+    helpers = [_function_helper(n, f, writer) for n, f in known.items()]
     returned = ", ".join(identifier(o) for o in outputs)
     parts = ["import numpy as np\n"]
     parts += [HELPERS[u] for u in sorted(writer.uses)]
@@ -228,8 +232,12 @@ def derive(
     vocabulary: Iterable[Named] | None = None,
     parameters: Mapping[sympy.Symbol, sympy.Expr] | None = None,
     facts: tuple[str, ...] = (),
+    stages: Iterable[str] = (),
 ) -> Derivation:
-    """Derive one gradient by the adjoint rules and write it readably."""
+    """Derive one gradient by the adjoint rules and write it readably.
+
+    ``stages`` are named values whose own cotangents are simplified, kept under a name (dA for A) and used further on.
+    """
     if wrt not in {a.name for a in arguments}:
         raise InputError(f"{title} has no input {wrt!r}: its inputs are {', '.join(a.name for a in arguments)}")
     target = next(a for a in arguments if a.name == wrt)
@@ -238,13 +246,31 @@ def derive(
         rules: list[Step] = []
     else:
         gradients, rules = vjp(output, (wrt,), cotangent)
-        raw = gradients[wrt]
+        here = inputs(output)[wrt].indices
+        raw = gradients[wrt].rename({a.name: b.name for a, b in zip(here, target.indices)})
     words = tuple(definitions(output).values()) if vocabulary is None else tuple(vocabulary)
-    best = readable(raw, words, axes=target.indices)
+    best = _staged(output, target, cotangent, words, tuple(stages)) if rules and stages else readable(raw, words, axes=target.indices)
     given = tuple(arguments) if isinstance(cotangent, Scalar) else (cotangent, *arguments)
     return Derivation(
         title, name or f"d{wrt}", wrt, target.indices, best, raw, given, tuple(rules), dict(parameters or {}), facts
     )
+
+
+def _staged(output: Tensor, target: Input, cotangent: Tensor, words: Sequence[Named], stages: tuple[str, ...]) -> Tensor:
+    """The gradient by way of named cotangents of intermediate values."""
+    kept: list[str] = []
+
+    def at_name(node: Named, incoming: Tensor) -> Tensor:
+        if node.name not in stages:
+            return incoming
+        simple = readable(incoming, words, opaque=kept, axes=node.indices).expand(node.indices)
+        kept.append(f"d{node.name}")
+        return Named(kept[-1], simple, node.indices)
+
+    here = inputs(output)[target.name].indices
+    gradients, _ = vjp(output, (target.name,), cotangent, at_name=at_name)
+    raw = gradients[target.name].rename({a.name: b.name for a, b in zip(here, target.indices)})
+    return readable(raw, words, opaque=kept, axes=target.indices)
 
 
 def readable(raw: Tensor, vocabulary: Iterable[Named], *, opaque: Iterable[str] = (), axes: Iterable[Axis] = ()) -> Tensor:

@@ -17,7 +17,7 @@ from .losses import log_softmax, sigmoid, softmax
 from .scalar_functions import scalar_function
 from .symbols import parameter
 from .symbols import x as X
-from .tensors import BOOLEAN, Input, Tensor, apply, axis, exp, map_function, one_hot, slot, sqrt, tanh
+from .tensors import BOOLEAN, Axis, Input, Tensor, apply, axis, exp, map_function, one_hot, slot, sqrt, tanh
 
 if TYPE_CHECKING:
     from .activations import Activation
@@ -124,7 +124,8 @@ def swiglu(a: Tensor, b: Tensor) -> Tensor:
 def rnn_cell(x: Tensor, h: Tensor, U: Tensor, V: Tensor, b: Tensor) -> Tensor:
     """tanh(x U + h V + b)."""
     previous = h.rename(o="p")
-    return tanh((x * U).sum("i") + (previous * V).sum("p") + b).named("y")
+    z = ((x * U).sum("i") + (previous * V).sum("p") + b).named("z")
+    return tanh(z).named("y")
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,8 @@ class Layer:
     citation: str = ""
     aliases: tuple[str, ...] = ()
     function: str = ""
+    #: named values whose own cotangents are kept under a name (dA for A)
+    stages: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
         return hash((self.name, self.function))
@@ -153,7 +156,13 @@ class Layer:
     @property
     def cotangent(self) -> Input:
         """The cotangent dy of the output."""
-        return Input("dy", self.forward.axes)
+        return Input("dy", self.output_axes)
+
+    @property
+    def output_axes(self) -> tuple[Axis, ...]:
+        """Axes of the output, in the order in which the inputs bring them."""
+        order = list(dict.fromkeys(a for i in self.inputs for a in i.indices))
+        return tuple(sorted(self.forward.axes, key=order.index))
 
     def vjp(self, wrt: str) -> Derivation:
         """The gradient by one input, for the cotangent ``dy`` of the output.
@@ -171,6 +180,7 @@ class Layer:
                 cotangent=self.cotangent,
                 arguments=self.inputs,
                 parameters=self.parameters,
+                stages=self.stages,
             )
         return found
 
@@ -198,7 +208,7 @@ class Layer:
         """Source of ``forward(inputs…)`` and ``backward(dy, inputs…)`` (gradients in the order of the inputs)."""
         from .derivation import function_source
 
-        forward = function_source("forward", {"y": (self.forward, self.forward.axes)}, self.inputs, self.parameters, doc=self.title)
+        forward = function_source("forward", {"y": (self.forward, self.output_axes)}, self.inputs, self.parameters, doc=self.title)
         outputs = {d.name: (d.gradient, d.axes) for d in self.gradients().values()}
         backward = function_source("backward", outputs, (self.cotangent, *self.inputs), self.parameters, doc=f"Gradients of {self.title or self.name}")
         return forward + "\n\n" + backward.replace("import numpy as np\n\n\n", "", 1)
@@ -256,19 +266,19 @@ def _rows() -> tuple[Layer, ...]:
         Layer("embedding", embedding, (Input("t", (_n, _v), (one_hot("v"),)), Input("E", (_v, _d))), "embedding of one-hot tokens"),
         Layer(
             "attention", attention, (Input("q", (_t, _d)), Input("k", (_s, _d)), Input("v", (_s, _e))),
-            "scaled dot-product attention", citation="Vaswani et al., NeurIPS 2017",
+            "scaled dot-product attention", citation="Vaswani et al., NeurIPS 2017", stages=("A", "S"),
         ),
         Layer(
             "multi_head_attention", multi_head_attention,
             (Input("q", (*heads, _t, _d)), Input("k", (*heads, _s, _d)), Input("v", (*heads, _s, _e))),
-            "scaled dot-product attention, several heads", citation="Vaswani et al., NeurIPS 2017",
+            "scaled dot-product attention, several heads", citation="Vaswani et al., NeurIPS 2017", stages=("A", "S"),
         ),
         Layer("glu", glu, (Input("a", (_n, _i)), Input("b", (_n, _i))), "gated linear unit, a ⊙ sigmoid(b)", citation="Dauphin et al., ICML 2017"),
         Layer("swiglu", swiglu, (Input("a", (_n, _i)), Input("b", (_n, _i))), "SwiGLU, a ⊙ b ⊙ sigmoid(b)", citation="Shazeer 2020"),
         Layer(
             "rnn_cell", rnn_cell,
             (_x, Input("h", (_n, _o)), Input("U", (_i, _o)), Input("V", (axis("p", "O"), _o)), Input("b", (_o,))),
-            "recurrent cell, tanh(x U + h V + b)", citation="Elman, Cognitive Science 14 (1990)",
+            "recurrent cell, tanh(x U + h V + b)", citation="Elman, Cognitive Science 14 (1990)", stages=("z",),
         ),
     )  # fmt: skip
 

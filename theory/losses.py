@@ -46,9 +46,10 @@ def log_softmax(z: Tensor, over: str) -> Tensor:
 
 
 def sigmoid(z: Tensor) -> Tensor:
-    """1/(1 + e^−z), in the form that does not overflow."""
-    z_ = slot(0)
-    return apply(sympy.Piecewise((1 / (1 + sympy.exp(-z_)), z_ > 0), (sympy.exp(z_) / (1 + sympy.exp(z_)), True)), z)
+    """1/(1 + e^−z), in the form that does not overflow: the numerator is 1 for z > 0, else e^z, over 1 + e^−|z|."""
+    u = slot(0)
+    small = sympy.exp(-sympy.Piecewise((u, u > 0), (-u, True)))
+    return apply(sympy.Piecewise((1, u > 0), (small, True)) / (1 + small), z)
 
 
 def _absolute(u: Any) -> Tensor:

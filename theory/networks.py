@@ -194,7 +194,7 @@ def _source(net: Network) -> str:
     saved = [*(f"Z{k}" for k in range(1, net.depth + 1)), *(f"A{k}" for k in range(1, net.depth)), "P"]
     functions = {"σ": "f", "σ′": "df"}
     _, sizes = size_lines([given["X"], given["Y"]])
-    writer = NumpyWriter(sizes, functions)
+    writer = NumpyWriter(sizes, functions, order=(a for i in given.values() for a in i.indices))
     unpack = f"{', '.join(net.parameter_shapes)} = (parameters[name] for name in {tuple(net.parameter_shapes)!r})"
     forward = assignments({"P": (names["P"], names["P"].axes)}, writer)
     forward = drop_unused(forward, saved)

@@ -43,8 +43,26 @@ def _node_form(node: Tensor, forms: dict[Tensor, Poly], opaque: frozenset[str]) 
     if isinstance(node, Delta):
         return P.delta(node.a, node.b)
     if isinstance(node, Named):
-        return P.of_atom(P.atom("named", node.name, node.indices)) if node.name in opaque else forms[node.operand]
+        return P.of_atom(named_atom(node)) if node.name in opaque else forms[node.operand]
     raise Unsupported(f"no normal form for a {type(node).__name__}")
+
+
+def named_atom(node: Named) -> P.Atom:
+    """A named quantity kept as it is, with what is proved of its definition."""
+    return P.atom("named", node.name, node.indices, _name_facts(node))
+
+
+@lru_cache(maxsize=4096)
+def _name_facts(node: Named) -> P.NameFacts:
+    if len(set(node.indices)) < len(node.indices):
+        return P.NameFacts()
+    try:
+        body = normal_form(node.operand)
+        sums = ((k, P.sum_over(body, (i,))) for k, i in enumerate(node.indices) if len(body.terms) <= 40)
+        known = tuple((k, s) for k, s in sums if all(a.kind == "symbol" for m in s.terms for a, _ in m))
+        return P.NameFacts(P.is_positive(body), known)
+    except (Unsupported, ZeroDivisionError):
+        return P.NameFacts()
 
 
 @lru_cache(maxsize=10_000)

@@ -53,6 +53,8 @@ class TextStyle:
     times, dot, transpose, one = " ⊙ ", " ", "ᵀ", "1"
 
     def name(self, name: str) -> str:
+        if name.startswith("d") and name[1:] in _WORDS:
+            return "d" + _WORDS[name[1:]]
         return _WORDS.get(name, name)
 
     def indexed(self, name: str, indices: Sequence[Axis]) -> str:
@@ -106,6 +108,8 @@ class LatexStyle(TextStyle):
     times, dot, transpose, one = r" \odot ", r"\, ", r"^{\top}", r"\mathbf{1}"
 
     def name(self, name: str) -> str:
+        if re.fullmatch(r"d([A-Za-zΔδ]\d*|[a-z]{4,})", name) and (len(name.rstrip("0123456789")) == 2 or name[1:] in _WORDS or len(name) > 6):
+            return r"\mathrm{d}" + self.name(name[1:])
         name = _WORDS.get(name, name)
         stem = re.match(r"^(.+?)(⁽[^⁾]*⁾|\d+)?(′*)$", name)
         assert stem is not None

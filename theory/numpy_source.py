@@ -73,10 +73,12 @@ class NumpyWriter:
         functions: Mapping[str, str] | None = None,
         *,
         einsum: bool = False,
+        order: Iterable[Axis] = (),
     ) -> None:
         self.sizes = dict(sizes or {})
         self.functions = dict(functions or {})
         self.einsum = einsum
+        self.order = list(dict.fromkeys(order))
         self.uses: set[str] = set()
 
     # expressions
@@ -141,7 +143,8 @@ class NumpyWriter:
         elif not summed:
             return self._product(node.factors, node.keep)
         else:
-            body = self._sum([self.write(t) for t in tensors], tuple(a for a in node.keep if any(a in t.axes for t in tensors)), summed)
+            keep = self._ordered(a for a in node.keep if any(a in t.axes for t in tensors))
+            body = self._sum([self.write(t) for t in tensors], tuple(keep), summed)
         if not scalars:
             return body
         value = sympy.Mul(*(s.value for s in scalars))
@@ -168,7 +171,7 @@ class NumpyWriter:
         """Entrywise product; powers with negative exponents divide."""
         scalars = [f.value for f in factors if isinstance(f, Scalar)]
         tensors = [f for f in factors if not isinstance(f, Scalar)]
-        axes = [a for a in keep if any(a in t.axes for t in tensors)]
+        axes = self._ordered(a for a in keep if any(a in t.axes for t in tensors))
         above, below = [], []
         for t in tensors:
             inverse = _inverse(t)
@@ -243,9 +246,14 @@ class NumpyWriter:
         return Code(text, axes, level)
 
     def _map(self, node: Map) -> Code:
-        codes = [self._align(self.write(a), node.axes) for a in node.arguments]
+        axes = self._ordered(node.axes)
+        codes = [self._align(self.write(a), axes) for a in node.arguments]
         text, level = self._expression(node.function, {slot(k): c for k, c in enumerate(codes)})
-        return Code(text, node.axes, level)
+        return Code(text, axes, level)
+
+    def _ordered(self, axes: Iterable[Axis]) -> list[Axis]:
+        """Axes in the order in which the arguments bring them, so that few transposes are needed."""
+        return sorted(axes, key=lambda a: self.order.index(a) if a in self.order else len(self.order))
 
     # scalar functions
 

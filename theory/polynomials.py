@@ -26,8 +26,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
+import flint
 import sympy
 
 from .errors import Unsupported
@@ -63,6 +64,13 @@ def atom(kind: str, *data: Any) -> Atom:
     if found is None:
         found = Atom.table[key] = Atom(kind, data)
     return found
+
+
+class NameFacts(NamedTuple):
+    """What is proved of a named quantity: its sign, and its sums over single axes, by position, that are constant."""
+
+    positive: bool = False
+    sums: tuple[tuple[int, Poly], ...] = ()
 
 
 class Poly:
@@ -192,11 +200,18 @@ def _atom_positive(kind: str, data: Any) -> bool:
         return bool(data[0].is_positive)
     if kind == "input":
         return any(f.kind == "positive" for f in data[2])
+    if kind == "named":
+        return data[2].positive
     if kind == "sum":
-        return all(a.positive for a, _ in data[-1])
+        return all(_positive_factor(a, e) for a, e in data[-1])
     if kind == "power":
         return is_positive(data[0])
     return False
+
+
+def _positive_factor(a: Atom, e: Exponent) -> bool:
+    """u^(−1/2) is positive wherever it is defined."""
+    return a.positive or (isinstance(e, Fraction) and e < 0)
 
 
 def _non_negative_factor(a: Atom, e: Exponent) -> bool:
@@ -212,7 +227,7 @@ def is_positive(p: Poly) -> bool:
     return (
         bool(p.terms)
         and all(c > 0 and all(_non_negative_factor(a, e) for a, e in m) for m, c in p.terms.items())
-        and any(all(a.positive for a, _ in m) for m in p.terms)
+        and any(all(_positive_factor(a, e) for a, e in m) for m in p.terms)
     )
 
 
@@ -266,10 +281,7 @@ def _natural(e: Exponent) -> bool:
 
 @lru_cache(maxsize=200_000)
 def _product_of(m: Mono[Any], n: Mono[Any]) -> Poly:
-    factors = dict(m)
-    for a, e in n:
-        factors[a] = _whole(factors.get(a, 0) + e)
-    return monomial(factors)
+    return _times(dict(m), n)
 
 
 def monomial_product(m: Mono[Any], n: Mono[Any], c: Fraction | int = 1) -> Poly:
@@ -385,13 +397,26 @@ def _leading_term_rule(a: Atom, factors: dict[Atom, Exponent]) -> Poly | None:
         return None
     lead, c = found
     if not all(factors.get(b, 0) >= e for b, e in lead):
-        return None
+        # E^(−k)·u^(−e) for u = c + E·(…): the constant term is removed instead, so that partial fractions are complete.
+        low = a.data[0].terms.get(ONE)
+        others = [dict(m) for m in a.data[0].terms if m]
+        if low is None or not any(e < 0 and all(m.get(b, 0) > 0 for m in others) for b, e in factors.items()):
+            return None
+        lead, c = ONE, low
     reduced = dict(factors)
     for b, e in lead:
         reduced[b] = _whole(reduced[b] - e)
     rest = Poly({m: v for m, v in a.data[0].terms.items() if m != lead})
     raised = {**reduced, a: _whole(reduced[a] + 1)}
-    return (monomial(raised) - monomial(reduced) * rest).scaled(1 / c)
+    return total([monomial(raised), *(_times(reduced, m).scaled(-v) for m, v in rest.terms.items())]).scaled(1 / c)
+
+
+def _times(factors: Mapping[Atom, Exponent], m: Mono[Any]) -> Poly:
+    """A product that is normalised only when all factors are together."""
+    merged = dict(factors)
+    for b, e in m:
+        merged[b] = _whole(merged.get(b, 0) + e)
+    return monomial(merged)
 
 
 def _condition_rule(factors: dict[Atom, Exponent], conditions: list[Atom]) -> Poly | None:
@@ -427,7 +452,7 @@ def _rebuild(a: Atom, go: Callable[[Poly], Poly], index: Callable[[Axis], Axis])
     if a.kind == "input":
         return of_atom(atom("input", a.data[0], tuple(map(index, a.data[1])), a.data[2]))
     if a.kind == "named":
-        return of_atom(atom("named", a.data[0], tuple(map(index, a.data[1]))))
+        return of_atom(atom("named", a.data[0], tuple(map(index, a.data[1])), a.data[2]))
     if a.kind == "delta":
         return delta(*map(index, a.data))
     if a.kind == "exp":
@@ -559,9 +584,12 @@ def _sum_term(bound: tuple[Axis, ...], m: Mono[Any]) -> Poly:
             return result * make_sum(tuple(i for i in bound if i != gone), body)
     free_of: dict[Axis, list[Atom]] = {i: [a for a in inside if i in a.free] for i in bound}
     for a, e in inside.items():
-        gone = _sums_to_one(a, e, bound, free_of)
+        gone, value = _known_sum(a, e, bound, free_of)
         if gone:
-            return result * make_sum(tuple(i for i in bound if i not in gone), monomial(_without(inside, a)))
+            return result * make_sum(tuple(i for i in bound if i not in gone), value * monomial(_without(inside, a)))
+    absorbed = _absorb(bound, inside)
+    if absorbed is not None:
+        return result * make_sum(*absorbed)
     for i in bound:
         if not free_of[i]:
             result = result * size_poly(i)
@@ -577,21 +605,45 @@ def size_poly(i: Axis) -> Poly:
     return scalar_poly(i.size)
 
 
-def _sums_to_one(a: Atom, e: Exponent, bound: tuple[Axis, ...], free_of: dict[Axis, list[Atom]]) -> tuple[Axis, ...]:
-    """The summed axes over which this factor, alone there, sums to one."""
+def _known_sum(
+    a: Atom, e: Exponent, bound: tuple[Axis, ...], free_of: dict[Axis, list[Atom]]
+) -> tuple[tuple[Axis, ...], Poly]:
+    """The summed axes over which this factor, alone there, has a known sum, and that sum."""
     if e != 1:
-        return ()
+        return (), ZERO
+
+    def alone(i: Axis) -> bool:
+        return i in bound and free_of[i] == [a]
+
     if a.kind == "maximiser":
         indices = a.data[2]
-        alone = all(i in bound and free_of[i] == [a] for i in indices) and len(set(indices)) == len(indices)
-        return tuple(indices) if alone else ()
+        return (indices, UNIT) if len(set(indices)) == len(indices) and all(map(alone, indices)) else ((), ZERO)
+    sums: Iterable[tuple[int, Poly]] = ()
     if a.kind == "input":
-        for fact in a.data[2]:
-            if fact.kind in ("one-hot", "sums to one"):
-                i = a.data[1][int(fact.axis)]
-                if i in bound and free_of[i] == [a] and a.data[1].count(i) == 1:
-                    return (i,)
-    return ()
+        sums = ((int(f.axis), UNIT) for f in a.data[2] if f.kind in ("one-hot", "sums to one"))
+    elif a.kind == "named":
+        sums = a.data[2].sums
+    for place, value in sums:
+        i = a.data[1][place]
+        if a.data[1].count(i) == 1 and alone(i):
+            return (i,), value
+    return (), ZERO
+
+
+def _absorb(bound: tuple[Axis, ...], inside: dict[Atom, Exponent]) -> tuple[tuple[Axis, ...], Poly] | None:
+    """Σ_s f(s, t)·S(t)^(−1) under a further Σ_t, for S(t) = Σ_s f(s, t): the inner sum is S, and cancels."""
+    for a in inside:
+        if a.kind != "sum" or len(a.data[0]) >= len(bound):
+            continue
+        for chosen in itertools.combinations(bound, len(a.data[0])):
+            part = {b: e for b, e in inside.items() if any(i in b.free for i in chosen)}
+            rest = {b: e for b, e in inside.items() if b not in part}
+            if not part or a in part or len(part) != len(a.data[1]):
+                continue
+            inner = _sum_term(chosen, frozenset(part.items()))
+            if inner.terms == _single(a).terms:
+                return tuple(i for i in bound if i not in chosen), monomial(rest) * inner
+    return None
 
 
 def _components(inside: dict[Atom, Exponent], bound: list[Axis]) -> list[tuple[tuple[Axis, ...], dict[Atom, Exponent]]]:
@@ -776,9 +828,54 @@ def _power_of_sum(p: Poly, e: Exponent) -> Poly:
     outside = _prime_power(scale, e) * monomial({a: _whole(k * e) for a, k in shared.items()})
     if len(rest.terms) == 1:
         return outside * power(rest, e)
+    parts = factorise(rest)
+    if len(parts) > 1 or parts[0][1] > 1:
+        whole = isinstance(e, int)
+        if whole or all(k % 2 == 0 or is_positive(f) for f, k in parts):
+            return outside * product(
+                power(f if whole or is_positive(f) else absolute(f), _whole(e * k)) for f, k in parts
+            )
     if isinstance(e, int) and rest.terms[max(rest.terms, key=mono_key)] < 0:
         rest, outside = -rest, outside.scaled((-1) ** e)
     return outside * of_atom(atom("power", rest), e)
+
+
+@lru_cache(maxsize=20_000)
+def factorise(p: Poly) -> list[tuple[Poly, int]]:
+    """p = ∏ factor^multiplicity over the rationals, its atoms taken as variables; [(p, 1)] where that cannot be told."""
+    atoms = sorted({a for m in p.terms for a, _ in m}, key=lambda a: a.key)
+    degrees = {a: [dict(m).get(a, 0) for m in p.terms] for a in atoms}
+    if not atoms or any(e < 0 for es in degrees.values() for e in es) or len(p.terms) > 60:
+        return [(p, 1)]
+    if any(_idempotent(a) for a in atoms):
+        return [(p, 1)]
+    step = {a: math.lcm(*(Fraction(e).denominator for e in es)) for a, es in degrees.items()}
+    if any(step[a] > 1 and not a.positive for a in atoms) or any(e * step[a] > 40 for a, es in degrees.items() for e in es):
+        return [(p, 1)]
+    context = flint.fmpq_mpoly_ctx.get([f"v{k}" for k in range(len(atoms))], "lex")
+    body = context.from_dict(
+        {tuple(int(dict(m).get(a, 0) * step[a]) for a in atoms): flint.fmpq(c.numerator, c.denominator) for m, c in p.terms.items()}
+    )
+    scale, factors = body.factor()
+    if len(factors) == 1 and factors[0][1] == 1:
+        return [(p, 1)]
+
+    def back(f: Any) -> Poly:
+        return total(
+            monomial({a: _whole(Fraction(int(k), step[a])) for a, k in zip(atoms, exponents) if k}).scaled(
+                Fraction(int(c.p), int(c.q))
+            )
+            for exponents, c in f.to_dict().items()
+        )
+
+    found = [(back(f), int(k)) for f, k in factors]
+    constant_part = Fraction(int(scale.p), int(scale.q))
+    if constant_part != 1:
+        odd = next((k for k, (_, n) in enumerate(found) if n == 1), None)
+        if odd is None:
+            return [(p, 1)] if constant_part < 0 else [*found, (constant(constant_part), 1)]
+        found[odd] = (found[odd][0].scaled(constant_part), 1)
+    return found
 
 
 @lru_cache(maxsize=20_000)

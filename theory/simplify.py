@@ -16,7 +16,7 @@ import sympy
 
 from . import polynomials as P
 from .errors import Unsupported
-from .normal_form import normal_form, vanishes
+from .normal_form import named_atom, normal_form, vanishes
 from .polynomials import Atom, Poly
 from .tensors import (
     Axis,
@@ -56,10 +56,10 @@ class Writer:
         scale, shared = P.content(p, positive_only=False)
         # A size in a denominator reads better outside, a condition inside: only plain factors are taken out.
         rest = (p * P.monomial({a: -k for a, k in shared.items()})).scaled(1 / scale)
-        lead = max(rest.terms, key=_order)
+        lead = min(rest.terms, key=_order)
         if rest.terms[lead] < 0 and all(c < 0 for c in rest.terms.values()):
             rest, scale = -rest, -scale
-        terms = [(m, rest.terms[m]) for m in sorted(rest.terms, key=_order, reverse=True)]
+        terms = [(m, rest.terms[m]) for m in sorted(rest.terms, key=_order)]
         terms.sort(key=lambda t: t[1] < 0)
         body = self.sum_of(terms, taken)
         if scale == 1 and not shared:
@@ -89,7 +89,8 @@ class Writer:
                 exponent = exponent + Poly({a.data[0]: Fraction(e)})
             else:
                 base = self.atom(a, taken)
-                factors.append(base if e == 1 else map_function(slot(0) ** power, base))
+                body = base if abs(power) == 1 else map_function(slot(0) ** abs(power), base)
+                factors.append(body if power > 0 else map_function(1 / slot(0), body))
         if exponent:
             factors.append(map_function(sympy.exp(slot(0)), self.write(exponent, taken=taken)))
         return multiply(scalar, *factors)
@@ -149,8 +150,9 @@ class Writer:
 
 
 def _order(m: Any) -> tuple[Any, ...]:
-    """Terms in reading order: more factors of the leading axes first."""
-    return (sum(1 for a, _ in m if a.kind == "symbol" and str(a.data[0]).isupper()), -sum(a.kind == "sum" for a, _ in m), len(m), P.mono_key(m))
+    """Terms in reading order: those times an axis size first, then the shorter ones."""
+    sized = any(a.kind == "symbol" and a.data[0].is_integer for a, _ in m)
+    return (not sized, sum(a.kind == "sum" for a, _ in m), len(P.mono_key(m)), P.mono_key(m))
 
 
 # --- the vocabulary --------------------------------------------------------------------------------------------------------
@@ -174,7 +176,7 @@ def all_axes(*tensors: Tensor) -> tuple[Axis, ...]:
 def _solve(name: Named, opaque: frozenset[str]) -> tuple[Atom, Poly] | None:
     """The definition of a name, solved for one atom of it: (atom, what it equals)."""
     body = normal_form(name.operand, opaque=opaque)
-    own = P.of_atom(P.atom("named", name.name, name.indices))
+    own = P.of_atom(named_atom(name))
     candidates = {a for m in body.terms for a, _ in m if a.kind not in ("symbol", "prime", "above", "zero", "delta")}
     # The pivot carries the axes of the name: an input or function of full rank before sums and other names.
     for a in sorted(candidates, key=lambda a: (len(a.free) != len(own.free), a.kind == "named", -len(a.key), a.key)):
@@ -183,11 +185,9 @@ def _solve(name: Named, opaque: frozenset[str]) -> tuple[Atom, Poly] | None:
         others = Poly({m: c for m, c in body.terms.items() if m not in with_pivot})
         if any(P.contains(b, a) for m in others.terms for b, _ in m):
             continue
-        if len(with_pivot) == 1 and not (rest and not _linear(with_pivot, a)):
+        if len(with_pivot) == 1:
             ((m, c),) = with_pivot.items()
             e = dict(m)[a]
-            if rest and e != 1:
-                continue
             factor = Poly({m - {(a, e)}: c})
             if any(P.contains(b, a) for n in factor.terms for b, _ in n):
                 continue
@@ -199,16 +199,21 @@ def _solve(name: Named, opaque: frozenset[str]) -> tuple[Atom, Poly] | None:
     return None
 
 
-def _linear(terms: Mapping[Any, Fraction], a: Atom) -> bool:
-    return all((a, 1) in m for m in terms)
-
-
-def _fold(p: Poly, pivot: Atom, value: Poly, indices: tuple[Axis, ...]) -> Poly:
-    """Replace the pivot by its value, at whatever indices it occurs."""
+def _fold(p: Poly, pivot: Atom, value: Poly) -> Poly:
+    """Replace the pivot by its value, at whatever indices it occurs; for u = 1 + E as pivot, E by u − 1 too."""
+    rules = [(pivot, value)]
+    if pivot.kind == "power":
+        for m, c in pivot.data[0].terms.items():
+            if len(m) == 1 and next(iter(m))[1] == 1 and next(iter(m))[0].kind == "exp":
+                rest = Poly({n: v for n, v in pivot.data[0].terms.items() if n != m})
+                rules.append((next(iter(m))[0], (value - rest).scaled(1 / c)))
 
     def change(a: Atom) -> Poly | None:
-        mapping = _match(pivot, a)
-        return None if mapping is None else P.rename(value, mapping)
+        for old, new in rules:
+            mapping = _match(old, a)
+            if mapping is not None:
+                return P.rename(new, mapping)
+        return None
 
     return P.transform(p, change)
 
@@ -226,20 +231,6 @@ def _match(pattern: Atom, a: Atom) -> dict[Axis, Axis] | None:
             if P.rename(P.of_atom(pattern), mapping) == P.of_atom(a):
                 return mapping
     return None
-
-
-def _constant_sums(names: Mapping[str, Named]) -> list[tuple[Atom, Poly]]:
-    """Sums of named quantities over one axis that do not depend on any input."""
-    found = []
-    for named in names.values():
-        for i in named.indices:
-            value = normal_form(named.operand.sum(i.name))
-            if all(a.kind == "symbol" for m in value.terms for a, _ in m):
-                own = P.sum_over(P.of_atom(P.atom("named", named.name, named.indices)), (i,))
-                ((m, _),) = own.terms.items()
-                ((pivot, _e),) = m
-                found.append((pivot, value))
-    return found
 
 
 def _cost(p: Poly) -> tuple[int, int]:
@@ -264,13 +255,11 @@ def simplify(
         if solved is None:
             continue
         try:
-            folded = _fold(p, *solved, named.indices)
+            folded = _fold(p, *solved)
         except (ZeroDivisionError, Unsupported):
             continue
         if _cost(folded) <= _cost(p):
             p = folded
-    for pivot, value in _constant_sums(names):
-        p = _fold(p, pivot, value, ())
     order = (*axes, *tensor.axes, *all_axes(tensor))
     result = Writer(order, known).write(p).expand(tensor.axes)
     still = frozenset(opaque)
