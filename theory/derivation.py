@@ -16,7 +16,7 @@ from .errors import InputError
 from .notation import LATEX, TEXT, TextStyle, Writer, index_latex, index_text, matrix_form, shape_text
 from .numpy_source import HELPERS, NumpyWriter, assignments, drop_unused, identifier, size_lines
 from .simplify import definitions, simplify
-from .tensors import Axis, Input, Map, Named, Scalar, Tensor, inputs, postorder, scalar_symbols
+from .tensors import Axis, Input, Map, Maximiser, Named, Scalar, Tensor, inputs, postorder, scalar_symbols
 
 if TYPE_CHECKING:
     from .losses import Loss
@@ -60,7 +60,7 @@ class Derivation:
     @cached_property
     def definitions(self) -> tuple[Named, ...]:
         """Named quantities that the gradient uses, each with those it needs, in order."""
-        return tuple(n for n in definitions(self.gradient).values() if n.name not in self.given)
+        return tuple(_needed(self.gradient, self.given).values())
 
     @property
     def head(self) -> Named:
@@ -126,6 +126,24 @@ class Derivation:
             lines.append(f"{s.rule} at {_short(s.node)}: {before}; {after}")
         lines.append(f"collect and simplify: {self.index} {self.shape}")
         return tuple(lines)
+
+
+def _needed(node: Tensor, given: frozenset[str]) -> dict[str, Named]:
+    """The names an expression needs, those its definitions need before them; nothing inside what is given."""
+    found: dict[str, Named] = {}
+
+    def visit(t: Tensor) -> None:
+        if isinstance(t, Named):
+            if t.name in given or t.name in found:
+                return
+            visit(t.operand)
+            found.setdefault(t.name, t)
+            return
+        for o in (*t.operands, *((t.operand,) if isinstance(t, Maximiser) else ())):
+            visit(o)
+
+    visit(node)
+    return found
 
 
 def _short(node: Tensor) -> str:
@@ -298,6 +316,9 @@ def loss_gradient(row: Loss, *, reduction: str, assume: bool, through_output: bo
     if row.from_logits or composed:
         vocabulary = [seen if composed else Named("p", row.predict(prediction), prediction.indices)]
     value = row.forward(seen, target, reduction)
+    vocabulary += [w for n, w in definitions(value).items() if n in row.words]
+    if row.slope is not None:
+        vocabulary.append(row.slope(seen, target).named("t"))  # type: ignore[arg-type]
     cotangent: Any = Scalar(sympy.Integer(1)) if reduction != "none" else Input("dy", value.axes)
     facts = tuple(f"y {fact.kind} over {'nk'[int(fact.axis)]}" for fact in target.facts if fact.axis is not None)
     return derive(

@@ -101,7 +101,7 @@ def _softmax_cross_entropy(z: Tensor, y: Tensor) -> Tensor:
 
 def _smoothed_cross_entropy(z: Tensor, y: Tensor) -> Tensor:
     size = z.axis("k").size
-    return _softmax_cross_entropy(z, (1 - _smoothing) * y + _smoothing / size)
+    return _softmax_cross_entropy(z, ((1 - _smoothing) * y + _smoothing / size).named("q"))
 
 
 def _nll(log_p: Tensor, y: Tensor) -> Tensor:
@@ -113,7 +113,8 @@ def _cross_entropy(p: Tensor, y: Tensor) -> Tensor:
 
 
 def _kl(p: Tensor, y: Tensor) -> Tensor:
-    return (y * (log(y) - log(p))).sum("k")
+    own = apply(sympy.Piecewise((slot(0) * sympy.log(slot(0)), slot(0) > 0), (0, True)), y)  # 0 log 0 = 0
+    return (own - y * log(p)).sum("k")
 
 
 def _hinge(z: Tensor, y: Tensor) -> Tensor:
@@ -158,6 +159,10 @@ class Loss:
     kinks: str = ""
     citation: str = ""
     aliases: tuple[str, ...] = ()
+    #: names in the formula that the gradient may be written with
+    words: tuple[str, ...] = ()
+    #: a quantity t, beside the formula, that the gradient may be written with
+    slope: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -165,7 +170,7 @@ class Loss:
     @property
     def prediction_name(self) -> str:
         """z for pre-activations, p for predictions."""
-        return "z" if self.from_logits or self.output == "identity" else "p"
+        return "z" if self.from_logits or self.output == "identity" else "logp" if self.output == "log_softmax" else "p"
 
     def inputs(self, *, assume: bool = True) -> tuple[Input, Input]:
         """The prediction and the target, [n, k] each; ``assume=False`` drops the facts on the target."""
@@ -197,7 +202,7 @@ class Loss:
 
 def _rows() -> tuple[Loss, ...]:
     labels = (one_hot("k"),)
-    distribution = (sums_to_one("k"), POSITIVE)
+    distribution = (sums_to_one("k"),)
     return (
         Loss("squared_error", _squared_error, "squared error, (p − y)²", aliases=("mse", "mean_squared_error", "sum_squared_error")),
         Loss("half_squared_error", _half_squared_error, "half squared error, (p − y)²/2"),
@@ -207,7 +212,7 @@ def _rows() -> tuple[Loss, ...]:
             citation="Huber, Annals of Mathematical Statistics 35 (1964)",
         ),
         Loss("smooth_l1", _smooth_l1, "smooth L1: Huber/δ", parameters={_delta: sympy.Integer(1)}),
-        Loss("log_cosh", _log_cosh, "log cosh(p − y)"),
+        Loss("log_cosh", _log_cosh, "log cosh(p − y)", slope=lambda p, y: tensor_tanh(p - y)),
         Loss(
             "binary_cross_entropy", _binary_cross_entropy, "binary cross-entropy of probabilities", output="sigmoid",
             prediction_facts=(POSITIVE,), aliases=("bce",),
@@ -223,7 +228,7 @@ def _rows() -> tuple[Loss, ...]:
         Loss(
             "label_smoothing", _smoothed_cross_entropy, "softmax with cross-entropy, smoothed labels", output="softmax",
             from_logits=True, target_facts=labels, parameters={_smoothing: sympy.Rational(1, 10)},
-            citation="Szegedy et al., CVPR 2016",
+            citation="Szegedy et al., CVPR 2016", words=("q",),
         ),
         Loss("nll", _nll, "negative log-likelihood of log-probabilities", output="log_softmax", target_facts=labels),
         Loss(

@@ -32,7 +32,7 @@ from .errors import InputError
 from .losses import REDUCTIONS, Loss, loss
 from .numpy_source import NumpyWriter, assignments, drop_unused, size_lines
 from .scalar_functions import scalar_function
-from .simplify import simplify
+from .simplify import definitions, simplify
 from .tensors import Axis, Input, Named, Scalar, Tensor, apply, axis, size_symbol
 
 if TYPE_CHECKING:
@@ -129,6 +129,15 @@ class Network:
         """The loss as one tensor expression (the hidden activation is any σ)."""
         return self._graph[1]
 
+    @property
+    def _vocabulary(self) -> list[Named]:
+        """What the output delta may be written with: the prediction, and the words of the loss."""
+        names, value = self._graph
+        words = [named for name, named in definitions(value).items() if name in self.loss.words]
+        if self.loss.slope is not None:
+            words.append(Named("t", self.loss.slope(names["P"], self.inputs["Y"]), names["P"].axes))
+        return [names["P"], *words]
+
     @cached_property
     def _derived(self) -> tuple[dict[str, Tensor], dict[str, Tensor], list[Step]]:
         """δ of every layer, gradient of every parameter, and the steps: by the adjoint rules alone."""
@@ -141,8 +150,9 @@ class Network:
             from .derivation import readable
 
             layer = int(node.name[1:])
-            vocabulary = [names["P"]] if layer == self.depth else []
-            opaque = [node.name] if layer == self.depth else [*names, *deltas]
+            last = layer == self.depth
+            vocabulary = self._vocabulary if last else []
+            opaque = [node.name] if last else [*names, *deltas]
             simple = readable(incoming, vocabulary, opaque=opaque, axes=node.axes)
             deltas[f"Δ{layer}"] = simple.expand(node.axes).named(f"Δ{layer}")
             return deltas[f"Δ{layer}"]
@@ -207,6 +217,7 @@ def _source(net: Network) -> str:
         f'"""Forward and backward pass of a {spec} network, {net.loss.title}; derived by backproof."""',
         "import numpy as np",
         "",
+        *(f"{symbol} = {float(value)!r}" for symbol, value in net.loss.parameters.items()),
         _function("forward(parameters, X, f)", [unpack, *forward], f"P, ({', '.join(saved)})"),
         _function("loss(saved, Y)", [f"{', '.join(saved)} = saved", *_with_sizes(value_lines, given)], "float(value)"),
         _function(

@@ -58,11 +58,20 @@ def _name_facts(node: Named) -> P.NameFacts:
         return P.NameFacts()
     try:
         body = normal_form(node.operand)
-        sums = ((k, P.sum_over(body, (i,))) for k, i in enumerate(node.indices) if len(body.terms) <= 40)
-        known = tuple((k, s) for k, s in sums if all(a.kind == "symbol" for m in s.terms for a, _ in m))
-        return P.NameFacts(P.is_positive(body), known)
+        logs = any(a.kind == "function" and a.data[0] is sympy.log for m in body.terms for a, _ in m)
+        return P.NameFacts(
+            P.is_positive(body),
+            _constant_sums(body, node) if len(body.terms) <= 40 else (),
+            _constant_sums(P.exponential(body), node) if logs and len(body.terms) <= 6 else (),
+        )
     except (Unsupported, ZeroDivisionError):
         return P.NameFacts()
+
+
+def _constant_sums(body: Poly, node: Named) -> tuple[tuple[int, Poly], ...]:
+    """Sums over one axis that depend on no input."""
+    sums = ((k, P.sum_over(body, (i,))) for k, i in enumerate(node.indices))
+    return tuple((k, s) for k, s in sums if all(a.kind == "symbol" for m in s.terms for a, _ in m))
 
 
 @lru_cache(maxsize=10_000)

@@ -60,6 +60,9 @@ class TextStyle:
     def indexed(self, name: str, indices: Sequence[Axis]) -> str:
         return self.name(name) + (f"[{','.join(a.name for a in indices)}]" if indices else "")
 
+    def transposed(self, text: str) -> str:
+        return text + self.transpose
+
     def scalar(self, value: sympy.Expr) -> str:
         text = re.sub(r"\bsqrt\(", "√(", sympy.sstr(value, order="none").replace("**", "^"))
         return re.sub(r"[A-Za-z]+\w*", lambda m: _WORDS.get(m.group(), m.group()), text).replace("*", "·")
@@ -110,6 +113,8 @@ class LatexStyle(TextStyle):
     def name(self, name: str) -> str:
         if re.fullmatch(r"d([A-Za-zΔδ]\d*|[a-z]{4,})", name) and (len(name.rstrip("0123456789")) == 2 or name[1:] in _WORDS or len(name) > 6):
             return r"\mathrm{d}" + self.name(name[1:])
+        if name.startswith("∂E/∂"):
+            return rf"\frac{{\partial E}}{{\partial {self.name(name[4:])}}}"
         name = _WORDS.get(name, name)
         stem = re.match(r"^(.+?)(⁽[^⁾]*⁾|\d+)?(′*)$", name)
         assert stem is not None
@@ -128,6 +133,9 @@ class LatexStyle(TextStyle):
         elif layer:
             body = f"{body}_{{{layer}}}"
         return body + "'" * len(primes)
+
+    def transposed(self, text: str) -> str:
+        return (f"{{{text}}}" if text.endswith("}") and "^" in text else text) + self.transpose
 
     def indexed(self, name: str, indices: Sequence[Axis]) -> str:
         plain = self.name(name)
@@ -315,6 +323,8 @@ class Writer:
             return self.style.fraction(top, under, PRODUCT, level)
         if e.is_Pow:
             return self.power(e, at, slots)
+        if isinstance(e, sympy.Piecewise) and (inner := sign_argument(e)) is not None:
+            return self.style.call("sign", self.expression(inner, slots)[0]), ATOM
         if isinstance(e, sympy.Piecewise):
             branches = [(self.expression(v, slots)[0], "" if c is sympy.true else self.condition(c, slots)) for v, c in e.args]
             return self.style.cases(branches), ATOM
@@ -340,6 +350,13 @@ class Writer:
             return ("\\neg " if self.style is LATEX else "not ") + self.style.brackets(self.condition(c.args[0], slots))
         sign = {"Equality": "==", "Unequality": "!="}.get(type(c).__name__) or c.rel_op
         return self.style.relation(self.expression(c.lhs, slots)[0], sign, self.expression(c.rhs, slots)[0])
+
+
+def sign_argument(e: sympy.Piecewise) -> sympy.Expr | None:
+    """u, if the cases are those of sign(u)."""
+    if [v for v, _ in e.args] == [1, -1, 0] and e.args[0][1] == sympy.Gt(e.args[0][1].lhs, 0) and e.args[1][1] == sympy.Lt(e.args[0][1].lhs, 0):
+        return e.args[0][1].lhs
+    return None
 
 
 def _scalar_level(value: sympy.Expr) -> int:
@@ -398,7 +415,7 @@ class MatrixWriter(Writer):
         both = [a for a in piece.axes if a is not None]
         wanted = [a for a in axes if a in both]
         if len(both) == 2 and both != wanted:
-            return Piece(self.at(piece, ATOM) + self.style.transpose, tuple(wanted))
+            return Piece(self.style.transposed(self.at(piece, ATOM)), tuple(wanted))
         return piece
 
     def map(self, node: Map) -> Piece:
@@ -441,9 +458,10 @@ class MatrixWriter(Writer):
         axes = self._order_of(pieces, keep)
         if len(pieces) == 1:
             return pieces[0]
+        pieces = sorted(pieces, key=lambda p: not (p.level == PRODUCT and len(p.axes) == 2))  # matrix products first
         if len(axes) == 2 and len(pieces) == 2 and all(len(p.axes) == 1 for p in pieces) and pieces[0].axes != pieces[1].axes:
             left, right = sorted(pieces, key=lambda p: axes.index(p.axes[0]))
-            return Piece(f"{self.at(left, ATOM)}{self.style.dot}{self.at(right, ATOM)}{self.style.transpose}", axes, PRODUCT)
+            return Piece(f"{self.at(left, ATOM)}{self.style.dot}{self.style.transposed(self.at(right, ATOM))}", axes, PRODUCT)
         turned = [self.turned(p, axes) for p in pieces]
         return Piece(self.style.times.join(self.at(p, ATOM) if p.level < ATOM else p.text for p in turned), axes, PRODUCT)
 
@@ -475,7 +493,7 @@ class MatrixWriter(Writer):
         left = self.turned(a, tuple(i for i in a.axes if i != over) + (over,))
         right = self.turned(b, (over,) + tuple(i for i in b.axes if i != over))
         if len(a.axes) == 1:  # inner product of two vectors
-            return [*others, Piece(f"{self.at(left, ATOM)}{self.style.transpose}{self.style.dot}{self.at(right, ATOM)}", (), PRODUCT)]
+            return [*others, Piece(f"{self.style.transposed(self.at(left, ATOM))}{self.style.dot}{self.at(right, ATOM)}", (), PRODUCT)]
         return [*others, Piece(f"{self.at(left, ATOM)}{self.style.dot}{self.at(right, ATOM)}", tuple(free), PRODUCT)]
 
     def row_sum(self, a: Piece, b: Piece, over: Axis) -> list[Piece]:

@@ -15,6 +15,7 @@ import sympy
 from sympy.core.relational import Relational
 
 from .errors import InputError, Unsupported
+from .notation import sign_argument
 from .tensors import (
     Axis,
     Contract,
@@ -105,7 +106,9 @@ class NumpyWriter:
 
     def write_as(self, node: Tensor, axes: Sequence[Axis]) -> str:
         """The node as an array with exactly these axes in this order."""
+        before, self.order = self.order, list(dict.fromkeys((*axes, *self.order)))
         code = self.write(node)
+        self.order = before
         missing = [a for a in axes if a not in code.axes]
         aligned = self._align(code, axes)
         if not missing:
@@ -280,11 +283,13 @@ class NumpyWriter:
             return self._product_expression(e, go)
         if e.is_Pow:
             return self._power_expression(e, go)
+        if isinstance(e, sympy.Piecewise) and (inner := sign_argument(e)) is not None:
+            return f"np.sign({go(inner)})", ATOM
         if isinstance(e, sympy.Piecewise):
             *cases, (last, _) = e.args
             text = go(last)
             for value, condition in reversed(cases):
-                text = f"np.where({go(condition)}, {go(value)}, {text})"
+                text = f"np.where({go(condition)}, {self._guarded(value, condition, slots)}, {text})"
             return text, ATOM
         if isinstance(e, Relational):
             sign = {"Equality": "==", "Unequality": "!="}.get(type(e).__name__, e.rel_op)
@@ -294,6 +299,15 @@ class NumpyWriter:
         if isinstance(e, sympy.Not):
             return f"~{go(e.args[0], ATOM)}", ATOM
         return self._call(e, go), ATOM
+
+    def _guarded(self, value: Any, condition: Any, slots: Mapping[sympy.Symbol, Code]) -> str:
+        """A branch for u > 0 with a logarithm in it: NumPy evaluates it everywhere, so u is 1 where it does not hold."""
+        u = condition.lhs if isinstance(condition, sympy.Gt) and condition.rhs == 0 else None
+        if u not in slots or not value.has(sympy.log):
+            return self._expression(value, slots)[0]
+        inner = slots[u]
+        safe = Code(f"np.where({inner.text} > 0, {inner.text}, 1.0)", inner.axes)
+        return self._expression(value, {**slots, u: safe})[0]
 
     def _sum_expression(self, e: Any, go: Any) -> tuple[str, int]:
         text = ""

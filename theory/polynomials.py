@@ -67,10 +67,11 @@ def atom(kind: str, *data: Any) -> Atom:
 
 
 class NameFacts(NamedTuple):
-    """What is proved of a named quantity: its sign, and its sums over single axes, by position, that are constant."""
+    """What is proved of a named quantity: its sign, and the constant sums over one axis of it and of its exponential."""
 
     positive: bool = False
     sums: tuple[tuple[int, Poly], ...] = ()
+    exponential_sums: tuple[tuple[int, Poly], ...] = ()
 
 
 class Poly:
@@ -623,9 +624,14 @@ def _known_sum(
         sums = ((int(f.axis), UNIT) for f in a.data[2] if f.kind in ("one-hot", "sums to one"))
     elif a.kind == "named":
         sums = a.data[2].sums
+    indices = a.data[1] if a.kind in ("input", "named") else ()
+    if a.kind == "exp" and len(a.data[0]) == 1:
+        ((inner, power_of),) = a.data[0]
+        if inner.kind == "named" and power_of == 1:
+            sums, indices = inner.data[2].exponential_sums, inner.data[1]
     for place, value in sums:
-        i = a.data[1][place]
-        if a.data[1].count(i) == 1 and alone(i):
+        i = indices[place]
+        if indices.count(i) == 1 and alone(i):
             return (i,), value
     return (), ZERO
 
@@ -836,7 +842,7 @@ def _power_of_sum(p: Poly, e: Exponent) -> Poly:
                 power(f if whole or is_positive(f) else absolute(f), _whole(e * k)) for f, k in parts
             )
     if isinstance(e, int) and rest.terms[max(rest.terms, key=mono_key)] < 0:
-        rest, outside = -rest, outside.scaled((-1) ** e)
+        rest, outside = -rest, outside.scaled(-1 if e % 2 else 1)
     return outside * of_atom(atom("power", rest), e)
 
 

@@ -54,17 +54,23 @@ class Writer:
             ((m, c),) = p.terms.items()
             return self.term(m, c, taken)
         scale, shared = P.content(p, positive_only=False)
-        # A size in a denominator reads better outside, a condition inside: only plain factors are taken out.
         rest = (p * P.monomial({a: -k for a, k in shared.items()})).scaled(1 / scale)
         lead = min(rest.terms, key=_order)
-        if rest.terms[lead] < 0 and all(c < 0 for c in rest.terms.values()):
+        if all(c < 0 for c in rest.terms.values()) or (self.turned(shared) < 0 and rest.terms[lead] != 1):
             rest, scale = -rest, -scale
+        if (sign := _sign_of(rest)) is not None:
+            body = map_function(SIGN, self.write(sign, taken=taken))
+            return multiply(self.term(frozenset(shared.items()), scale, taken), body)
         terms = [(m, rest.terms[m]) for m in sorted(rest.terms, key=_order)]
         terms.sort(key=lambda t: t[1] < 0)
         body = self.sum_of(terms, taken)
         if scale == 1 and not shared:
             return body
         return multiply(self.term(frozenset(shared.items()), scale, taken), body)
+
+    def turned(self, factors: Mapping[Atom, Any]) -> int:
+        """−1 if writing 1 − p for p − 1 in odd powers turns the sign of a product."""
+        return -1 if sum(_turn(a, e) for a, e in factors.items()) % 2 else 1
 
     def sum_of(self, terms: Sequence[tuple[Any, Fraction]], taken: frozenset[str]) -> Tensor:
         """Σ ± terms as one Map, so that signs print as signs."""
@@ -78,7 +84,7 @@ class Writer:
 
     def term(self, m: Any, c: Fraction, taken: frozenset[str]) -> Tensor:
         """One monomial: scalars first, exponentials gathered into one."""
-        scalar = sympy.Rational(c.numerator, c.denominator)
+        scalar = sympy.Rational(c.numerator, c.denominator) * self.turned(dict(m))
         factors: list[Tensor] = []
         exponent = P.ZERO
         for a, e in sorted(m, key=lambda t: (t[0].kind == "sum", t[0].key)):
@@ -88,7 +94,7 @@ class Writer:
             elif a.kind == "exp":
                 exponent = exponent + Poly({a.data[0]: Fraction(e)})
             else:
-                base = self.atom(a, taken)
+                base = self.write(-a.data[0], taken=taken) if _turn(a, e) else self.atom(a, taken)
                 body = base if abs(power) == 1 else map_function(slot(0) ** abs(power), base)
                 factors.append(body if power > 0 else map_function(1 / slot(0), body))
         if exponent:
@@ -147,6 +153,28 @@ class Writer:
             used.add(name)
             result[b] = Axis(name, b.size)
         return result
+
+
+#: sign(u), with 0 at 0
+SIGN = sympy.Piecewise((1, slot(0) > 0), (-1, slot(0) < 0), (0, True))
+
+
+def _turn(a: Atom, e: Any) -> bool:
+    """Whether an odd power of p − 1 is written with 1 − p."""
+    return a.kind == "power" and isinstance(e, int) and e % 2 == 1 and a.data[0].terms.get(P.ONE, 0) < 0
+
+
+def _sign_of(p: Poly) -> Poly | None:
+    """u, if the polynomial is ±(2[u > 0] + [u = 0] − 1), with the sign of u to match."""
+    if len(p.terms) != 3:
+        return None
+    for m in p.terms:
+        if len(m) == 1 and next(iter(m))[0].kind == "above":
+            u = next(iter(m))[0].data[0]
+            for sign in (1, -1):
+                if p == (P.above(u).scaled(2) + P.vanishing(u) - P.UNIT).scaled(sign):
+                    return u.scaled(sign)
+    return None
 
 
 def _order(m: Any) -> tuple[Any, ...]:
