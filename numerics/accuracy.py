@@ -120,7 +120,7 @@ def _error_from(computed: float, ball: arb, fmt: Format) -> float | None:
     exponent = _exponent(ball)
     exponent = fmt.ulp_exponent(exponent) if exponent is not None else fmt.least_exponent - fmt.precision + 1
     error = abs(arb(computed) - ball) / arb(2) ** exponent
-    if float(error.rad()) > 1e-3 * max(1.0, float(error.mid())):
+    if not error.rad() < arb(1e-3) * error.mid().max(arb(1)):
         return None
     return float(error.mid())
 

@@ -19,7 +19,6 @@ from sympy.polys.fields import FracElement, field
 from sympy.polys.orderings import lex
 
 from .enclosures import enclose
-from .errors import Unsupported
 
 #: |x|, and 1/|x| beyond 1.
 a = sympy.Symbol("a", real=True, positive=True)
@@ -207,7 +206,7 @@ class HalfLine:
         """The element with squares of roots replaced by their radicands in the numerator."""
         result = self.element(e)
         for radicand, symbol in self.roots.items():
-            square = self._radicand(radicand)
+            square = self.radicand(radicand)
             if square.denom == 1:
                 root = self.element_of[symbol].numer
                 numerator = result.numer.rem([root**2 - square.numer])
@@ -248,7 +247,7 @@ class HalfLine:
             return symbol
         return symbol / self.element_of[u] ** (max(terms_of(radicand)) // 2)
 
-    def _radicand(self, radicand: Expr) -> FracElement:
+    def radicand(self, radicand: Expr) -> FracElement:
         """S² as an element."""
         plain = self.element(radicand)
         return plain * self.element_of[u] ** max(terms_of(radicand)) if self.far else plain
@@ -414,5 +413,5 @@ def _constant_root(c: Expr) -> tuple[Expr, int]:
     if isinstance(c, sympy.exp) and c.args[0].is_Rational:
         return sympy.exp(sympy.Rational(1, c.args[0].q)), int(c.args[0].p)
     if not c.is_finite or c.has(sympy.I, sympy.Float):
-        raise Unsupported(f"cannot compile the constant {str(c)[:60]}")
+        raise NotDecaying(f"the constant {str(c)[:60]}")
     return c, 1

@@ -64,14 +64,71 @@ class HalfLineLowering:
         """The place of an element of the field."""
         if e == 0:
             return self.b.constant(0)
+        e = self._without_differences_of_roots(e)
         scale, above = self._factors(e.numer)
         below_scale, below = self._factors(e.denom)
-        powers = self._decay_powers(above)
+        powers = self._decay_powers(above, below)
         held = bool(powers) or not self.line.exponentials
-        tops = [self._power_of(f, k, held) for f, k in above if len(f.terms()) > 1]
-        bottoms = [self._power_of(f, k, held) for f, k in below]
-        core = self._quotient(scale / below_scale, tops, self._singles(above, held), bottoms)
-        return self._times_decay(core, powers)
+        tops = [self.b.power(self.factor(f, held), k) for f, k in above if len(f.terms()) > 1]
+        singles = self._singles(above, held)
+        if self.line.far:  # a·a·… instead of division by powers of 1/a, which is subnormal far out
+            singles += [
+                self.place for f, k in below for _ in range(k) if self._uses(f) == {self.line.base} and _single(f)
+            ]
+        core = self._quotient(scale / below_scale, tops, singles, self._bottoms(below, held))
+        return self._times_decay(self._corrected(core, below, held), powers)
+
+    def _corrected(self, core: int | None, below: list[tuple[Any, int]], held: bool) -> int | None:
+        """core·(1 − k·lo/hi) for each denominator (hi + lo)ᵏ, k ≥ 2, whose rounding error lo would count k times."""
+        b = self.b
+        for factor, k in below:
+            if core is None or k < 2 or self.bits <= 24 or not self.line.exponentials or _single(factor):
+                continue
+            terms = factor.terms()
+            constant = [t for t in terms if not any(t[0])]
+            if not constant:
+                continue
+            rest = self._nested([t for t in terms if any(t[0])], 0, held)
+            total = compensated.plus(
+                b, compensated.Pair(b.constant(self._constant_of(constant)), None), compensated.Pair(rest, None)
+            )
+            assert total.lo is not None
+            share = b.op("div", b.op("mul", b.constant(k), total.lo), total.hi)
+            core = b.op("sub", core, b.op("mul", core, share))
+        return core
+
+    def _without_differences_of_roots(self, e: Any) -> Any:
+        """p·S + q with terms of different signs, S a square root, becomes (p²S² − q²)/(p·S − q), which does not cancel."""
+        line = self.line
+        for radicand, symbol in line.roots.items():
+            root = line.element_of[symbol]
+            for factor, k in e.numer.factor_list()[1]:
+                if len(factor.terms()) > 1 and factor.degree(root.numer) == 1 and self._mixed_signs(factor):
+                    whole = line.field.new(factor, factor.ring.one)
+                    rest = line.field.new(factor.rem([root.numer]), factor.ring.one)
+                    slope = (whole - rest) / root
+                    conjugate = slope * root - rest
+                    square = slope**2 * line.radicand(radicand) - rest**2
+                    e = e / whole**k * (square / conjugate) ** k
+        return e
+
+    def _bottoms(self, below: list[tuple[Any, int]], held: bool) -> list[int]:
+        """Places to divide by; powers of square roots as powers of what is under the root."""
+        places = []
+        for factor, k in below:
+            used = self._uses(factor)
+            if _single(factor) and (used <= self._decaying or (self.line.far and used == {self.line.base})):
+                continue
+            if _single(factor) and used <= set(self.line.roots.values()):
+                places += self._root_powers(next(iter(used)), k)
+            else:
+                places.append(self.b.power(self.factor(factor, held), k))
+        return places
+
+    def _root_powers(self, symbol: sympy.Symbol, k: int) -> list[int]:
+        radicand = next(r for r, known in self.line.roots.items() if known == symbol)
+        under = self._horner(self.line.radicand_terms(radicand), self.base)
+        return [self.b.power(under, k // 2)] * (k > 1) + [self.generator(symbol)] * (k % 2)
 
     def _factors(self, polynomial: Any) -> tuple[Expr, list[tuple[Any, int]]]:
         """(constant, [(factor, multiplicity)])."""
@@ -101,16 +158,18 @@ class HalfLineLowering:
             total += value
         return total
 
-    def _decay_powers(self, above: list[tuple[Any, int]]) -> dict[sympy.Symbol, int]:
-        """T -> k for the factors Tᵏ."""
-        single = {next(iter(self._uses(f))): k for f, k in above if len(f.terms()) == 1}
+    def _decay_powers(self, above: list[tuple[Any, int]], below: list[tuple[Any, int]]) -> dict[sympy.Symbol, int]:
+        """T -> k for the factors Tᵏ; negative where the function grows."""
+        single = {
+            next(iter(self._uses(f))): k * s for part, s in ((above, 1), (below, -1)) for f, k in part if _single(f)
+        }
         return {symbol: k for symbol, k in single.items() if symbol in self._decaying}
 
     def _singles(self, above: list[tuple[Any, int]], held: bool) -> list[int]:
         """Places of the factors that are one generator, once for each power; T's are left out."""
         singles: list[int] = []
         for factor, k in above:
-            if len(factor.terms()) == 1:
+            if _single(factor):
                 (symbol,) = self._uses(factor)
                 if symbol not in self._decaying:
                     singles += [self.generator(symbol, held)] * k
@@ -145,7 +204,7 @@ class HalfLineLowering:
         b = self.b
         total = core
         for symbol, k in powers.items():
-            decay = b.power(self.generator(symbol), k)
+            decay = b.power(self.generator(symbol), k) if k > 0 else self._exp_of(symbol, Integer(k))
             total = decay if total is None else b.op("mul", total, decay)
         if total is None:
             return b.constant(1)
@@ -153,15 +212,20 @@ class HalfLineLowering:
             return self._with_tail(total, core, *next(iter(powers.items())))
         return total
 
-    def _with_tail(self, total: int, core: int, symbol: sympy.Symbol, k: int) -> int:
-        """Where Tᵏ nears the subnormal range: core·e·e with e = exp(−kQ/2), so that only the last product is rounded there."""
+    def _exp_of(self, symbol: sympy.Symbol, k: Expr) -> int:
+        """exp(−kQ), the power Tᵏ computed as an exponential of its own."""
         b = self.b
-        index = next(i for i, t in enumerate(self.line.exponentials) if t.symbol == symbol)
-        pair = self._pairs[index]
-        half = b.constant(sympy.Rational(k, 2))
-        scaled = compensated.Pair(b.op("mul", pair.hi, half), None if pair.lo is None else b.op("mul", pair.lo, half))
-        e = compensated.exp_of_minus(b, scaled)
-        border = b.constant(_reach(self.line.exponentials[index].terms, sympy.Rational(NEAR_UNDERFLOW, k)))
+        pair = next(p for t, p in zip(self.line.exponentials, self._pairs, strict=True) if t.symbol == symbol)
+        factor = b.constant(k)
+        lo = None if pair.lo is None else b.op("mul", pair.lo, factor)
+        return compensated.exp_of_minus(b, compensated.Pair(b.op("mul", pair.hi, factor), lo))
+
+    def _with_tail(self, total: int, core: int, symbol: sympy.Symbol, k: int) -> int:
+        """Where Tᵏ nears under- or overflow: core·e·e with e = exp(−kQ/2), so that only the last product can leave the range."""
+        b = self.b
+        e = self._exp_of(symbol, sympy.Rational(k, 2))
+        terms = next(t.terms for t in self.line.exponentials if t.symbol == symbol)
+        border = b.constant(_reach(terms, sympy.Rational(NEAR_UNDERFLOW, abs(k))))
         return b.op("select", b.op("lt", border, self.base), b.op("mul", b.op("mul", core, e), e), total)
 
     # ------------------------------------------------------------------------------------------------------- generators
@@ -184,7 +248,7 @@ class HalfLineLowering:
             if known == symbol:
                 return b.op("sqrt", self._horner(line.radicand_terms(radicand), self.base))
         atom = next(e for e, known in line.atoms.items() if known == symbol)
-        return self._in_a(atom, clamp=False)
+        return self._in_a(atom, clamp=held and bool(line.exponentials))
 
     def _in_a(self, e: Expr, clamp: bool = True) -> int:
         lowering = Lowering(self.b, ())
@@ -192,9 +256,6 @@ class HalfLineLowering:
         return lowering.lower(e)
 
     # ---------------------------------------------------------------------------------------------------------- factors
-
-    def _power_of(self, factor: Any, k: int, held: bool) -> int:
-        return self.b.power(self.factor(factor, held), k)
 
     def factor(self, factor: Any, held: bool = True) -> int:
         """The place of an irreducible polynomial with several terms."""
@@ -245,7 +306,7 @@ class HalfLineLowering:
 
     def _split(self, factor: Any) -> tuple[Expr, list[Expr]] | None:
         """(leading coefficient, real roots) of a polynomial in a alone of degree 1 or 2 that has zeros in reach."""
-        if len(factor.terms()) == 1 or self._uses(factor) != {self.line.base}:
+        if _single(factor) or self._uses(factor) != {self.line.base}:
             return None
         terms = self._by_degree(factor)
         if max(terms) > 2 or not all(c.is_Rational for c in terms.values()):
@@ -336,6 +397,10 @@ def _real_roots(terms: tuple[tuple[int, Expr], ...]) -> list[Expr]:
     unknown = sympy.Symbol("r")
     roots = sympy.roots(sympy.Poly({(d,): c for d, c in terms}, unknown), multiple=True)
     return sorted((r for r in roots if r.is_real), key=lambda r: float(r))
+
+
+def _single(factor: Any) -> bool:
+    return len(factor.terms()) == 1
 
 
 def _reach(terms: Mapping[int, Expr], exponent: Expr | int) -> Expr:

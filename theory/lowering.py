@@ -18,6 +18,7 @@ from flint import arb
 from sympy.core.relational import Relational
 from sympy.logic.boolalg import BooleanFalse, BooleanTrue
 
+from .enclosures import ball_function
 from .errors import Unsupported
 
 #: Integer powers above this go through ``pow``: repeated squaring would round more often than the library's function.
@@ -147,9 +148,8 @@ def constant_ball(value: sympy.Expr) -> arb:
     """Enclose an exact constant (a Rational, π, e, √2, …) at the current precision."""
     if value.is_Rational:
         return arb(int(value.p)) / int(value.q)
-    from .enclosures import enclose
-
-    return enclose(value, {})
+    result: arb = ball_function(value, ())()
+    return result
 
 
 class Builder:

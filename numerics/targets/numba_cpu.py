@@ -95,40 +95,46 @@ def _step(program: Program, names: Mapping[int, str], place: int, depth: int) ->
     return f"{INDENT * depth}{names[place]} = {text_of(program, TABLE, names, place)}"
 
 
-def print_source(program: Program, *, dtype: str, scalars: Sequence[str] = (), title: str = "") -> str:
+def print_source(
+    program: Program,
+    *,
+    dtype: str,
+    scalars: Sequence[str] = (),
+    title: str = "",
+    name: str = "run",
+    cache: bool = True,
+) -> str:
     """A module with one function ``run(inputs…, outputs…)`` over one-dimensional contiguous arrays.
 
     Entries are computed in float64 and rounded once to ``dtype``. ``scalars`` names the inputs that are single numbers.
     The loop releases the GIL, so that several threads can share a large array; nothing is compiled in parallel mode,
-    which would cost seconds.
+    which would cost seconds. ``cache`` keeps the compiled code beside the file (source read from a pipe has no such place).
     """
     program = without_erfcx(program)
-    inputs = {name: identifier(name) for name in program.inputs}
-    outputs = {name: f"{identifier(name)}_out" for name in program.outputs}
-    entries = {name: (text if name in scalars else f"{text}_i") for name, text in inputs.items()}
+    inputs = {given: identifier(given) for given in program.inputs}
+    outputs = {given: f"{identifier(given)}_out" for given in program.outputs}
+    entries = {given: (text if given in scalars else f"{text}_i") for given, text in inputs.items()}
     names = names_of(program, entries)
-    of_array = f"numba.{dtype}[::1]"
-    kinds = ["numba.float64" if name in scalars else of_array for name in inputs] + [of_array] * len(outputs)
+    of_array = f"{dtype}[::1]"
+    kinds = ["float64" if given in scalars else of_array for given in inputs] + [of_array] * len(outputs)
+    signature = f"void({', '.join(kinds)})"
+    options = ("cache=True, " if cache else "") + 'nogil=True, error_model="numpy"'
+    uses_math = any(TABLE[op].startswith("math.") for op in program.operations - {"input", "constant"})
     lines = [
         f'"""{title}"""',
         "",
-        "import math",
-        "",
+        *(["import math", ""] if uses_math else []),
         "import numba",
         "",
         "",
-        f'@numba.njit("void({", ".join(k.removeprefix("numba.") for k in kinds)})", cache=True, nogil=True, error_model="numpy")',
-        f"def run({', '.join([*inputs.values(), *outputs.values()])}):",
+        f'@numba.njit("{signature}", {options})',
+        f"def {name}({', '.join([*inputs.values(), *outputs.values()])}):",
         f"{INDENT}for i in range({next(iter(outputs.values()))}.size):",
     ]
-    lines += [
-        f"{INDENT * 2}{entries[name]} = numba.float64({text}[i])"
-        for name, text in inputs.items()
-        if name not in scalars
-    ]
+    for given, text in inputs.items():
+        if given not in scalars:
+            lines.append(f"{INDENT * 2}{entries[given]} = numba.float64({text}[i])")
     lines += body(program, names, 2)
-    lines += [
-        f"{INDENT * 2}{outputs[name]}[i] = {operand_text(program, names, place)}"
-        for name, place in program.outputs.items()
-    ]
+    for given, place in program.outputs.items():
+        lines.append(f"{INDENT * 2}{outputs[given]}[i] = {operand_text(program, names, place)}")
     return "\n".join(lines) + "\n"
