@@ -208,7 +208,7 @@ def _derivations_text(data: dict[str, Any], gradients: list[dict[str, Any]], ste
     for gradient in gradients:
         own = [line for line in _gradient_lines(gradient, latex) if line not in said]
         said.update(line for line in own if line.startswith("  where"))  # a definition is said where it is first used
-        lines += ["", *(f"  {line}" for line in [*gradient["steps"], *own] if steps or line in own)]
+        lines += ["", *(f"  {line}" for line in [*(gradient["steps"] if steps else []), *own])]
     proved = all(gradient["simplification"] == "equal" for gradient in gradients)
     verdict = "proved equal, for all shapes, to what the rules gave" if proved else _unproved(gradients)
     return "\n".join([*lines, "", f"  each simplified form: {verdict}"])
