@@ -15,6 +15,7 @@ from .equality import Comparison, equal
 from .errors import InputError
 from .notation import LATEX, TEXT, TextStyle, Writer, index_latex, index_text, matrix_form, shape_text
 from .numpy_source import HELPERS, NumpyWriter, assignments, drop_unused, identifier, size_lines
+from .normal_form import normal_form, vanishes
 from .simplify import definitions, simplify
 from .tensors import Axis, Input, Map, Maximiser, Named, Scalar, Tensor, inputs, postorder, scalar_symbols
 
@@ -251,6 +252,7 @@ def derive(
     parameters: Mapping[sympy.Symbol, sympy.Expr] | None = None,
     facts: tuple[str, ...] = (),
     stages: Iterable[str] = (),
+    equivalents: Iterable[Tensor] = (),
 ) -> Derivation:
     """Derive one gradient by the adjoint rules and write it readably.
 
@@ -267,7 +269,7 @@ def derive(
         here = inputs(output)[wrt].indices
         raw = gradients[wrt].rename({a.name: b.name for a, b in zip(here, target.indices)})
     words = tuple(definitions(output).values()) if vocabulary is None else tuple(vocabulary)
-    best = _staged(output, target, cotangent, words, tuple(stages)) if rules and stages else readable(raw, words, axes=target.indices)
+    best = _staged(output, target, cotangent, words, tuple(stages)) if rules and stages else readable(raw, words, axes=target.indices, equivalents=equivalents)
     given = tuple(arguments) if isinstance(cotangent, Scalar) else (cotangent, *arguments)
     return Derivation(
         title, name or f"d{wrt}", wrt, target.indices, best, raw, given, tuple(rules), dict(parameters or {}), facts
@@ -291,10 +293,32 @@ def _staged(output: Tensor, target: Input, cotangent: Tensor, words: Sequence[Na
     return readable(raw, words, opaque=kept, axes=target.indices)
 
 
-def readable(raw: Tensor, vocabulary: Iterable[Named], *, opaque: Iterable[str] = (), axes: Iterable[Axis] = ()) -> Tensor:
-    """The shortest of the forms that are proved equal: as derived, and simplified in the vocabulary."""
+def readable(
+    raw: Tensor,
+    vocabulary: Iterable[Named],
+    *,
+    opaque: Iterable[str] = (),
+    axes: Iterable[Axis] = (),
+    equivalents: Iterable[Tensor] = (),
+) -> Tensor:
+    """The shortest of the forms that are proved equal: as derived, and simplified in the vocabulary.
+
+    A part of the derived form that is proved equal to one of ``equivalents`` is written as that.
+    """
     simple = simplify(raw, vocabulary, opaque=opaque, axes=axes)
-    return min((simple, raw), key=_length)
+    return min((simple, raw, *(_with_equivalent(raw, e) for e in equivalents)), key=_length)
+
+
+def _with_equivalent(root: Tensor, short: Tensor) -> Tensor:
+    """The expression with each part that is proved equal to ``short`` replaced by it."""
+    wanted = normal_form(short)
+    memo: dict[Tensor, Tensor] = {}
+    for node in postorder(root):
+        if isinstance(node, Map) and set(node.axes) == set(short.axes) and vanishes(normal_form(node) - wanted):
+            memo[node] = short
+        else:
+            memo[node] = node.rebuild(tuple(memo[o] for o in node.operands)) if node.operands else node
+    return memo[root]
 
 
 def _length(node: Tensor) -> int:
@@ -317,13 +341,12 @@ def loss_gradient(row: Loss, *, reduction: str, assume: bool, through_output: bo
         vocabulary = [seen if composed else Named("p", row.predict(prediction), prediction.indices)]
     value = row.forward(seen, target, reduction)
     vocabulary += [w for n, w in definitions(value).items() if n in row.words]
-    if row.slope is not None:
-        vocabulary.append(row.slope(seen, target).named("t"))  # type: ignore[arg-type]
+    equivalents = () if row.slope is None else (row.slope(seen, target),)
     cotangent: Any = Scalar(sympy.Integer(1)) if reduction != "none" else Input("dy", value.axes)
     facts = tuple(f"y {fact.kind} over {'nk'[int(fact.axis)]}" for fact in target.facts if fact.axis is not None)
     return derive(
         value, wrt, title=row.title, cotangent=cotangent, arguments=(prediction, target), vocabulary=vocabulary,
-        parameters=row.parameters, facts=facts,
+        parameters=row.parameters, facts=facts, equivalents=equivalents,
     )  # fmt: skip
 
 

@@ -161,7 +161,7 @@ class Loss:
     aliases: tuple[str, ...] = ()
     #: names in the formula that the gradient may be written with
     words: tuple[str, ...] = ()
-    #: a quantity t, beside the formula, that the gradient may be written with
+    #: a short form of the slope, used where it is proved equal to the derived one
     slope: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def __hash__(self) -> int:

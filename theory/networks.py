@@ -134,8 +134,6 @@ class Network:
         """What the output delta may be written with: the prediction, and the words of the loss."""
         names, value = self._graph
         words = [named for name, named in definitions(value).items() if name in self.loss.words]
-        if self.loss.slope is not None:
-            words.append(Named("t", self.loss.slope(names["P"], self.inputs["Y"]), names["P"].axes))
         return [names["P"], *words]
 
     @cached_property
@@ -153,7 +151,8 @@ class Network:
             last = layer == self.depth
             vocabulary = self._vocabulary if last else []
             opaque = [node.name] if last else [*names, *deltas]
-            simple = readable(incoming, vocabulary, opaque=opaque, axes=node.axes)
+            short = [self.loss.slope(names["P"], self.inputs["Y"])] if last and self.loss.slope else []
+            simple = readable(incoming, vocabulary, opaque=opaque, axes=node.axes, equivalents=short)
             deltas[f"Δ{layer}"] = simple.expand(node.axes).named(f"Δ{layer}")
             return deltas[f"Δ{layer}"]
 
