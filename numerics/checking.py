@@ -10,7 +10,7 @@ import inspect
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,11 @@ from . import findings as f
 from .findings import Counterexample, Evidence, Finding
 from .probing import InputKind, Point, Sampler, kind_of, numeric_options, other_shapes, shortened, word_options
 from .reference import reference
+
 from .subject import Subject, forward_floats, make_subject
+
+if TYPE_CHECKING:
+    from .proving import Proof
 
 #: More entries than this in one input: the check moves to shorter axes where forward allows it.
 MANY_ENTRIES = 400
@@ -300,9 +304,7 @@ def _judge(
     if not subject.theory:
         _must_run(subject, first)
     evidence = f.gather(subject, _points(subject, sampler, example, seed, count), upstream)
-    proof = None
-    if evidence.runs and not evidence.refuted and not evidence.open:
-        proof = _prove(subject, sampler, seed)
+    proof = _prove(subject, sampler, evidence)
     formula, verdicts = _formula(subject, evidence, proof)
     name = getattr(subject.backward, "__name__", "backward")
     if not evidence.runs:
@@ -353,11 +355,16 @@ def _must_run(subject: Subject, point: Point) -> None:
         raise InputError("forward returned None: it must return the output")
 
 
-def _prove(subject: Subject, sampler: Sampler, seed: int) -> Any:
-    return None
+def _prove(subject: Subject, sampler: Sampler, evidence: Evidence) -> Proof | None:
+    """Try a proof for all shapes of the gradients that no run refuted."""
+    if not evidence.runs or all(n in evidence.refuted for n in subject.wrt):
+        return None
+    from .proving import prove
+
+    return prove(subject, sampler)
 
 
-def _formula(subject: Subject, evidence: Evidence, proof: Any) -> tuple[Finding, dict[str, str]]:
+def _formula(subject: Subject, evidence: Evidence, proof: Proof | None) -> tuple[Finding, dict[str, str]]:
     verdicts = {}
     for name in subject.wrt:
         if name in evidence.refuted:
@@ -368,7 +375,7 @@ def _formula(subject: Subject, evidence: Evidence, proof: Any) -> tuple[Finding,
         elif name in evidence.rounding:
             verdicts[name] = "EXACT up to the rounding of constants"
         else:
-            verdicts[name] = proof.grade if proof is not None else "EXACT"
+            verdicts[name] = proof.proved.get(name, "EXACT") if proof is not None else "EXACT"
     if evidence.refuted:
         names = ", ".join(n for n in subject.wrt if n in evidence.refuted)
         return Finding("failed", f"{names}: the enclosures of yours and true are disjoint", "REFUTED"), verdicts
@@ -383,8 +390,10 @@ def _formula(subject: Subject, evidence: Evidence, proof: Any) -> tuple[Finding,
     if evidence.rounding:
         text += f"; the constants in {', '.join(sorted(evidence.rounding))} are rounded"
         return Finding("ok", text, "EXACT up to the rounding of constants"), verdicts
+    if proof is not None and proof.complete:
+        return Finding("ok", f"{proof.why}; {text}", "PROVED for all shapes"), verdicts
     if proof is not None:
-        return Finding("ok", f"{proof.why}; {text}", proof.grade), verdicts
+        text += f"; no proof for all shapes: {next(iter(proof.missing.values()))}"
     return Finding("ok", text, "EXACT"), verdicts
 
 

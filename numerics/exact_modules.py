@@ -38,6 +38,8 @@ class _Floating(type):
     dtype = np.dtype(np.float64)
 
     def __call__(cls, value: Any = 0.0) -> Any:
+        if trace().symbolic is not None:
+            return trace().symbolic.lift(value)
         if isinstance(value, (ExactArray, np.ndarray, list)):
             return exact_array(value).astype(float) if getattr(value, "ndim", 1) else lift(exact_array(value)[()])
         if isinstance(value, (str, bytes)):
@@ -59,7 +61,8 @@ class _Float(metaclass=_Floating):
 
 
 def _length(value: Any) -> Any:
-    return value.shape[0] if isinstance(value, ExactArray) and value.ndim else builtins.len(value)
+    symbolic = trace().symbolic is not None and hasattr(value, "places")
+    return value.shape[0] if symbolic or (isinstance(value, ExactArray) and value.ndim) else builtins.len(value)
 
 
 def _sum(values: Any, start: Any = 0) -> Any:
@@ -78,9 +81,13 @@ class _Ufunc:
         self.__name__ = real.__name__
 
     def __call__(self, *inputs: Any, **keywords: Any) -> Any:
+        if trace().symbolic is not None:
+            return trace().symbolic.ufunc(self.real, "__call__", inputs, keywords)
         return handle_ufunc(self.real, "__call__", [_made_exact(each) for each in inputs], keywords)
 
     def __getattr__(self, name: str) -> Any:
+        if trace().symbolic is not None and name in ("reduce", "accumulate", "outer", "at"):
+            return lambda *args, **keywords: trace().symbolic.ufunc(self.real, name, args, keywords)
         if name in ("reduce", "accumulate", "outer", "at"):
             return lambda *args, **keywords: handle_ufunc(self.real, name, args, keywords)
         return getattr(self.real, name)
@@ -112,6 +119,8 @@ class _Module:
         self._real, self._answers, self._resolve = real, answers, resolve
 
     def __getattr__(self, name: str) -> Any:
+        if trace().symbolic is not None and name in table.CREATION:
+            return functools.partial(trace().symbolic.call, name)
         if name in self._answers:
             answer = self._answers[name]
             return answer() if isinstance(answer, _Constant) else answer
@@ -135,7 +144,7 @@ def _pi() -> Any:
 
 
 def _e() -> Any:
-    return unary("exp", lift(1))
+    return unary("exp", lift(1)) if trace().symbolic is None else trace().symbolic.constant("e")
 
 
 def numpy_function(real: Any, name: str | None = None) -> Any:
@@ -150,6 +159,8 @@ def numpy_function(real: Any, name: str | None = None) -> Any:
 
     @functools.wraps(real)
     def call(*args: Any, **keywords: Any) -> Any:
+        if trace().symbolic is not None:
+            return trace().symbolic.call(name, *args, **keywords)
         known = name in table.FUNCTIONS or name in table.MOVING
         if known and (_is_exact(args) or _is_exact(list(keywords.values())) or any(_numeric(a) for a in args)):
             return handle_function(real, [_made_exact(a) for a in args], keywords)
@@ -235,7 +246,7 @@ _MATH_ANSWERS: dict[str, Any] = {
 
 def _special(real: Any, name: str) -> Any:
     if name in table.SPECIAL:
-        return table.SPECIAL[name]
+        return functools.partial(trace().symbolic.call, name) if trace().symbolic is not None else table.SPECIAL[name]
     return _Ufunc(real) if isinstance(real, np.ufunc) else real
 
 
@@ -260,13 +271,13 @@ def stand_in(value: Any) -> Any:
     if isinstance(value, np.ufunc):
         return _Ufunc(value)
     if home.startswith("numpy") and name in _NUMPY_ANSWERS and getattr(np, name, None) is value:
-        return _NUMPY_ANSWERS[name]
+        return getattr(_Module(np, _NUMPY_ANSWERS, _submodule), name)
     if home.startswith("numpy") and not home.startswith("numpy.random") and isinstance(value, types.FunctionType):
         return numpy_function(value)
     if home == "math" and name in _MATH_ANSWERS:
         return _MATH_ANSWERS[name]
     if home.startswith("scipy.special") and name in table.SPECIAL:
-        return table.SPECIAL[name]
+        return _special(value, name)
     return None
 
 
