@@ -1,7 +1,7 @@
 """The error of a kernel in units in the last place (ULP), held against the exact value in ball arithmetic.
 
-``error = |computed − exact| / ulp(exact)``, where ``ulp(v)`` is the distance between neighbouring floats of the kernel's dtype in
-the binade of v (the smallest subnormal below the normal range). Correct rounding is an error of at most ½. A ball is
+``error = |computed − exact| / ulp(exact)``, where ``ulp(v)`` is the distance between neighbouring floats of the kernel's
+dtype in the binade of v (the smallest subnormal below the normal range). Correct rounding is an error of at most ½. A ball is
 refined until it decides the error to 1/500 ULP, so the figures are measured at exact points, with nothing assumed about
 the error between them: the sample is adversarial, not exhaustive.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import flint
@@ -19,16 +20,22 @@ import numpy.typing as npt
 import sympy
 from flint import arb
 
-from ..theory.activations import Activation, activation
+from ..theory.activations import Activation
 from ..theory.enclosures import ball_function, exact_value
-from ..theory.errors import InputError, lookup
-from .kernels import DTYPES, Kernel, kernel
+from ..theory.errors import InputError, Unsupported, lookup
+from ..theory.lowering import Program
+from .compiled import DTYPES
+from .kernels import Kernel, kernel
 
 #: Bits of ball arithmetic tried in turn until the error is decided.
 PRECISIONS = (160, 400, 1_400, 3_000, 8_000)
+#: Beyond this |x| a ball may not hold exp(x), and an enclosure may be nothing at all.
+BEYOND_BALLS = 1e15
 #: Points at which exponentials and error functions underflow, saturate or overflow, in float64 and in float32.
-CRITICAL = (708.396, 709.7827, 744.44, 745.1332, 746.0, 87.3365, 88.7228, 103.2789, 103.9721, 36.7, 37.5194, 38.5675, 26.5433,
-            27.2263, 19.06, 18.7, 13.19, 14.17, 8.3, 5.9, 1.0, 2.0, 0.5, 0.693147, 3.141592653589793, 1.5707963267948966)  # fmt: skip
+CRITICAL = (
+    708.396, 709.7827, 744.44, 745.1332, 746.0, 87.3365, 88.7228, 103.2789, 103.9721, 36.7, 37.5194, 38.5675, 26.5433,
+    27.2263, 19.06, 18.7, 13.19, 14.17, 8.3, 5.9, 1.0, 2.0, 0.5, 0.693147, 3.141592653589793, 1.5707963267948966,
+)  # fmt: skip
 HUGE = (1e18, 1e19, 1.3407807929942596e154, 1.0e155, 1e300, 1.7976931348623157e308, 3.4028234663852886e38, 1.8446744e19)
 
 
@@ -55,7 +62,11 @@ class Accuracy:
     at_minus_infinity: float
 
     def __str__(self) -> str:
-        label = ("value", "first derivative", "second derivative")[self.order] if self.order < 3 else f"derivative {self.order}"
+        label = (
+            ("value", "first derivative", "second derivative")[self.order]
+            if self.order < 3
+            else f"derivative {self.order}"
+        )
         return (
             f"{self.name} {label}, {self.dtype}: at most {self.worst_ulp:.3f} ULP at {self.points} points "
             f"(at x = {self.worst_input!r}: {self.worst_computed!r}, exact {self.worst_exact})"
@@ -131,20 +142,35 @@ def exact_function(row: Activation, order: int) -> Callable[[float], Callable[[]
     Far out, where exp(±x) leaves even the range of balls, the form in decaying quantities is enclosed instead.
     """
     function = ball_function(row.derivative(order))
-    far = _far_form(row, order)
 
     def at(point: float) -> Callable[[], arb]:
         def enclosed() -> arb:
             ball = function(exact_value(point))
-            return ball if ball.is_finite() or far is None or abs(point) < 1e15 else far(exact_value(point))
+            return ball if ball.is_finite() or abs(point) < BEYOND_BALLS else _far_form(row, order).enclose_value(point)
 
         return enclosed
 
     return at
 
 
-def _far_form(row: Activation, order: int) -> Callable[[arb], arb] | None:
-    return None
+@dataclass(frozen=True)
+class _FarForm:
+    """The derivative in decaying quantities, proved equal to it elsewhere; used where exp leaves the range of balls."""
+
+    program: Program | None
+
+    def enclose_value(self, point: float) -> arb:
+        return arb.nan() if self.program is None else self.program.enclose(exact_value(point))["value"]
+
+
+@lru_cache(maxsize=256)
+def _far_form(row: Activation, order: int) -> _FarForm:
+    from ..theory.stability import stable_program
+
+    try:
+        return _FarForm(stable_program({"value": row.derivative(order)}).program)
+    except Unsupported:
+        return _FarForm(None)
 
 
 # --------------------------------------------------------------------------------------------------------------- sample
@@ -193,7 +219,7 @@ def special_points(row: Activation, order: int) -> list[float]:
 
 
 def roots(expression: sympy.Expr, low: float = -8.0, high: float = 8.0, cells: int = 160) -> list[float]:
-    """Points in the range where balls show a change of sign (bisected to float64); a root of even order is not found."""
+    """Points in the range where balls show a change of sign, bisected to float64 (roots of even order are not found)."""
     function = ball_function(sympy.sympify(expression))
 
     def sign(point: float) -> int:
@@ -234,8 +260,8 @@ def measure_accuracy(
 ) -> Accuracy:
     """Measure a kernel's error in ULP over ``points``, or over an adversarial sample of about ``size`` points.
 
-    ``spec`` is a :class:`.Kernel`, or what :func:`.kernel` takes. ``against`` is another function of an array to be measured
-    in the kernel's place, against the same exact values. ``advance`` is told of progress.
+    ``spec`` is a :class:`.Kernel`, or what :func:`.kernel` takes. ``against`` is another function of an array to be
+    measured in the kernel's place, against the same exact values. ``advance`` is told of progress.
     Raises :class:`InputError` for an unknown dtype or points that are no numbers.
     """
     compiled = spec if isinstance(spec, Kernel) else kernel(spec, dtype or "float64", target)

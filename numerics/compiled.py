@@ -1,0 +1,227 @@
+"""Source file → compiled function → arrays: what every generated kernel needs around it.
+
+Files appear whole or not at all and carry a hash of everything that determines them in their name, so Numba's on-disk
+cache works and any number of processes may ask for the same kernel at once. Functions run over one-dimensional
+contiguous arrays; here other shapes and layouts are brought to that, without a copy where memory is one block.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..theory.errors import InputError
+
+Array = npt.NDArray[Any]
+
+#: Formats a kernel can have; entries are computed in float64 inside and rounded once.
+DTYPES: dict[str, type[np.floating[Any]]] = {"float64": np.float64, "float32": np.float32}
+#: Below this many entries one thread is quicker than handing out shares (measured: handing out costs about 60 µs,
+#: an entry with one exponential about 8 ns).
+SMALLEST_SHARED = 65_536
+
+
+# ---------------------------------------------------------------------------------------------------------------- files
+
+
+#: Modules of theory/ that determine what a kernel computes.
+_GENERATORS = (
+    "lowering", "stability", "half_lines", "decaying", "compensated", "local_polynomials", "scaled_erfc", "pieces",
+)  # fmt: skip
+
+
+@cache
+def _generator_digest() -> str:
+    """A hash of the code that generates kernels, and of the versions it compiles with: any change makes new files."""
+    from importlib.metadata import version
+
+    here = Path(__file__).parent
+    theory = here.parent / "theory"
+    files = [
+        *(here / f"{name}.py" for name in ("compiled", "kernels", "elementwise", "acceptance")),
+        *sorted((here / "targets").glob("*.py")),
+        *(theory / f"{name}.py" for name in _GENERATORS),
+    ]
+    parts = [path.read_bytes() for path in files]
+    parts += [version(name).encode() for name in ("numba", "numpy", "sympy")]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def file_name(title: str, *determining: str) -> str:
+    """A readable name with a hash of ``determining`` and of the generator."""
+    key = hashlib.sha256("\0".join((_generator_digest(), *determining)).encode()).hexdigest()[:20]
+    readable = re.sub(r"\W+", "_", title, flags=re.ASCII).strip("_").lower()[:40]
+    return f"{readable or 'kernel'}_{key}.py"
+
+
+def write_once(path: Path, text: str) -> None:
+    """Put ``text`` at ``path`` unless the file is there: a later writer must not touch it, or Numba would recompile."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without hard links
+            os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+_LOADED: dict[str, Callable[..., Any]] = {}
+_LOADING = threading.Lock()
+
+
+def load(path: Path) -> Callable[..., Any]:
+    """The function ``run`` of a generated file; compiled by Numba, or taken from Numba's cache, on first load."""
+    with _LOADING:
+        if str(path) not in _LOADED:
+            spec = importlib.util.spec_from_file_location(f"backproof_kernel_{path.stem}", path)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module  # Numba's cache finds the module again by its name
+            spec.loader.exec_module(module)
+            _LOADED[str(path)] = module.run
+        return _LOADED[str(path)]
+
+
+# -------------------------------------------------------------------------------------------------------------- sharing
+
+_POOL: ThreadPoolExecutor | None = None
+
+
+def _forget_pool() -> None:
+    global _POOL
+    _POOL = None
+
+
+if hasattr(os, "register_at_fork"):  # a child process does not have its parent's threads
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _run_shared(run: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Array]) -> None:
+    """``run`` over one-dimensional arrays, in shares over threads where there are enough entries."""
+    global _POOL
+    size = outputs[0].size
+    workers = min(_processors(), size // (SMALLEST_SHARED // 2))
+    if size < SMALLEST_SHARED or workers < 2:
+        run(*inputs, *outputs)
+        return
+    if _POOL is None:
+        _POOL = ThreadPoolExecutor(_processors(), thread_name_prefix="backproof-kernel")
+    bounds = [size * k // workers for k in range(workers + 1)]
+
+    def share(k: int) -> None:
+        part = slice(bounds[k], bounds[k + 1])
+        run(*(a[part] if isinstance(a, np.ndarray) else a for a in inputs), *(a[part] for a in outputs))
+
+    pending = [_POOL.submit(share, k) for k in range(1, workers)]
+    share(0)
+    for future in pending:
+        future.result()
+
+
+# --------------------------------------------------------------------------------------------------------------- arrays
+
+
+def as_input(value: Any, dtype: str, name: str) -> Array:
+    """An array of the kernel's dtype: exact conversions are made, lossy ones refused."""
+    array = np.asarray(value)
+    wanted = np.dtype(dtype)
+    if array.dtype == wanted and array.dtype.isnative:
+        return array
+    is_scalar = not isinstance(value, (np.ndarray, np.generic))
+    if array.dtype.kind in "biu" or (is_scalar and array.dtype.kind == "f"):
+        return array.astype(wanted)
+    if array.dtype.kind == "f" and np.can_cast(array.dtype, wanted, "safe"):
+        return array.astype(wanted)
+    if array.dtype.kind == "f":
+        raise InputError(
+            f"{name} is {array.dtype}, the kernel is {dtype}: convert with .astype({dtype!r}) or ask for another kernel"
+        )
+    raise InputError(f"{name} must hold real numbers, not {array.dtype}")
+
+
+def _flat(array: Array) -> Array | None:
+    """A one-dimensional view in memory order, or None where memory is not one block."""
+    if array.flags.c_contiguous:
+        return array.reshape(-1)
+    return array.T.reshape(-1) if array.flags.f_contiguous else None
+
+
+def check_out(out: Any, shape: tuple[int, ...], dtype: str, name: str) -> Array:
+    """``out`` itself if a result of this shape and dtype can be written there, else :class:`InputError`."""
+    if not isinstance(out, np.ndarray):
+        raise InputError(f"{name} must be an array, not {type(out).__name__}")
+    if out.shape != shape or out.dtype != np.dtype(dtype):
+        raise InputError(f"{name} is {out.dtype}{list(out.shape)}, the result is {dtype}{list(shape)}")
+    if not out.flags.writeable:
+        raise InputError(f"{name} is read-only")
+    return out
+
+
+def _same_layout(a: Array, b: Array) -> bool:
+    return bool((a.flags.c_contiguous and b.flags.c_contiguous) or (a.flags.f_contiguous and b.flags.f_contiguous))
+
+
+def apply(run: Callable[..., Any], arrays: list[Any], outs: Sequence[Array | None], dtype: str) -> list[Array]:
+    """Run over arrays of one shape (scalars pass through); contiguous arrays are not copied."""
+    first = next(a for a in arrays if isinstance(a, np.ndarray))
+    lead = first if _flat(first) is not None else np.ascontiguousarray(first)
+    inputs: list[Any] = []
+    for a in arrays:
+        if not isinstance(a, np.ndarray):
+            inputs.append(a)
+        elif _same_layout(a, lead):
+            inputs.append(_flat(a))
+        else:
+            aligned = np.empty_like(lead)
+            np.copyto(aligned, a)
+            inputs.append(_flat(aligned))
+    results, targets = [], []
+    for out in outs:
+        direct = out is not None and _same_layout(out, lead) and not _overlaps(out, arrays)
+        target = out if direct else np.empty_like(lead, dtype=dtype)
+        assert target is not None
+        targets.append(target)
+        results.append(target if out is None else out)
+    _run_shared(run, inputs, [_flat(t) for t in targets])  # type: ignore[misc]
+    for target, result in zip(targets, results, strict=True):
+        if target is not result:
+            np.copyto(result, target)
+    return results
+
+
+def _overlaps(out: Array, arrays: Sequence[Any]) -> bool:
+    """True where ``out`` shares memory with an input entry by entry shifted; exactly in place is harmless."""
+    for a in arrays:
+        if isinstance(a, np.ndarray) and np.may_share_memory(out, a):
+            same = a.shape == out.shape and a.strides == out.strides and a.ctypes.data == out.ctypes.data
+            if not same:
+                return True
+    return False
+
+
+def one_line(text: str) -> str:
+    """Text that may stand in a docstring of generated source."""
+    return re.sub(r'["\\\s]+', " ", text)[:200]
