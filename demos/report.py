@@ -126,7 +126,7 @@ main { max-width: 54rem; margin: 0 auto; padding: 2.5rem 1.25rem 5rem; }
 h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .4rem; }
 h2 { font-size: 1.3rem; margin: 2.8rem 0 .8rem; padding-top: .9rem; border-top: 1px solid var(--line); }
 .lead { color: var(--soft); font-size: 1.08rem; }
-nav ol { columns: 2; padding-left: 1.3rem; color: var(--soft); } nav a { color: inherit; }
+nav ol { columns: 2; column-gap: 2.5rem; padding-left: 1.3rem; color: var(--soft); } nav a { color: inherit; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem .8rem; font-size: .88rem; color: var(--soft); }
 dd { margin: 0; }
 .fact { display: grid; grid-template-columns: 5.6rem 1fr; gap: .6rem; margin: .65rem 0; }
@@ -135,7 +135,8 @@ dd { margin: 0; }
   white-space: nowrap; }
 .derived { background: #0068a3; } .proved { background: #00795a; } .enclosed { background: #2f6f8f; }
 .refuted { background: #b03a00; } .measured { background: #7a5c00; } .sampled { background: #9b4f7e; }
-.formula { overflow-x: auto; padding: .35rem 0; } math { font-size: 1.08em; }
+.fact > div { white-space: pre-line; overflow-wrap: anywhere; }
+.formula { overflow: auto hidden; padding: .5rem 0; } math { font-size: 1.08em; }
 pre { background: var(--wash); border: 1px solid var(--line); border-radius: 6px; padding: .8rem 1rem; overflow-x: auto;
   font: 13px/1.5 ui-monospace, monospace; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .92rem; margin: .8rem 0; }
