@@ -207,13 +207,14 @@ def perceptron_stage(guide: Guide) -> None:
     for name in ("and", "or", "xor"):
         problem = gate(name)
         verdict, run = separability(problem), run_perceptron(problem)
+        caption = "separable" if verdict.separable else "not separable; the star lies in the hull of both classes"
         if verdict.separable:
             bound = verdict.mistake_bound
             text = f"{name.upper()}: learned after {run.mistakes} mistakes, within Novikoff's bound {bound}"
             guide.expect(verdict.holds and run.mistakes <= bound, "proved", text)
         else:
             guide.expect(verdict.holds and run.outcome == "cycle", "proved", f"{name.upper()}: {verdict.text}")
-        guide.show(picture(name, verdict, run, ("x₁", "x₂")), f"{name.upper()}: {verdict.text.splitlines()[0]}")
+        guide.show(picture(name, verdict, run, ("x₁", "x₂")), f"{name.upper()}: {caption}")
 
 
 def propagation_stage(guide: Guide) -> None:
