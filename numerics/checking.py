@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..theory.errors import InputError
-from . import findings as f
-from .findings import Counterexample, Evidence, Finding
+from .findings import Counterexample, Evidence, Finding, counterexample, gather
+from .float_findings import contract, is_elementwise, measure
+from .kink_findings import kinks as kink_finding
 from .probing import InputKind, Point, Sampler, kind_of, numeric_options, other_shapes, shortened, word_options
 from .reference import reference
-
 from .subject import Subject, forward_floats, make_subject
 
 if TYPE_CHECKING:
@@ -59,7 +59,11 @@ class CheckResult:
         if self.formula.failed:
             wrong = [n for n, verdict in self.gradients.items() if verdict.startswith("REFUTED")]
             rest = ", ".join(f"{n}: {v}" for n, v in self.gradients.items() if n not in wrong)
-            return f"REFUTED  {self.name}" + (f"  d/d{', d/d'.join(wrong)}" if wrong else "") + (f"  ({rest})" if rest else "")
+            return (
+                f"REFUTED  {self.name}"
+                + (f"  d/d{', d/d'.join(wrong)}" if wrong else "")
+                + (f"  ({rest})" if rest else "")
+            )
         if self.formula.ok:
             return f"{self.formula.grade}  {self.name}" + (f"  but {', '.join(failed)} failed" if failed else "")
         return f"NOT DECIDED  {self.name}" + (f"  and {', '.join(failed)} failed" if failed else "")
@@ -124,8 +128,8 @@ def check(
 ) -> CheckResult:
     """Judge a hand-coded gradient against the forward pass it belongs to.
 
-    ``forward(**inputs)`` returns the output (or a tuple); ``backward(upstream, **inputs)`` the gradients in the order of
-    ``wrt`` (default: every continuous input).  Give ``shapes`` (``{"x": (3, 4)}``, all inputs real) or example
+    ``forward(**inputs)`` returns the output (or a tuple); ``backward(upstream, **inputs)`` the gradients in the order
+    of ``wrt`` (default: every continuous input).  Give ``shapes`` (``{"x": (3, 4)}``, all inputs real) or example
     ``inputs``, which also show integers, booleans, one-hot rows and probabilities.  Instead of ``forward``,
     ``against`` names an activation or a formula.  ``kinks`` is the policy at points where the derivative jumps:
     ``"interval"`` accepts any value between the one-sided derivatives, ``"branch"`` the derivative of forward's branch.
@@ -303,7 +307,7 @@ def _judge(
     first = sampler.point(seed)
     if not subject.theory:
         _must_run(subject, first)
-    evidence = f.gather(subject, _points(subject, sampler, example, seed, count), upstream)
+    evidence = gather(subject, _points(subject, sampler, example, seed, count), upstream)
     proof = _prove(subject, sampler, evidence)
     formula, verdicts = _formula(subject, evidence, proof)
     name = getattr(subject.backward, "__name__", "backward")
@@ -312,24 +316,24 @@ def _judge(
         failed = Finding("failed", evidence.failures[0]) if evidence.failures else reason
         return CheckResult(name, formula, reason, reason, reason, failed, verdicts)
     base = evidence.runs[0]
-    elementwise = f.is_elementwise(base)
+    elementwise = is_elementwise(base)
     refuted = [n for n in evidence.refuted if not evidence.refuted[n][1].why.get(n)]
-    floats, domain = f.measure(subject, sampler, elementwise, seed, dtypes, refuted)
+    floats, domain = measure(subject, sampler, elementwise, seed, dtypes, refuted)
     rounding = bool(evidence.rounding)
     if evidence.refuted:
         at_kinks = Finding("not decided", "the formula is refuted away from the kinks already")
     else:
-        at_kinks = f.kinks(subject, sampler, evidence.thresholds, elementwise, seed, policy, rounding)
+        at_kinks = kink_finding(subject, sampler, evidence.thresholds, elementwise, seed, policy, rounding)
     example_found, diagnosis = None, ()
     if evidence.refuted:
         from .diagnosis import diagnose
 
         wrong = next(iter(evidence.refuted))
-        example_found = f.counterexample(subject, sampler, wrong, *evidence.refuted[wrong])
+        example_found = counterexample(subject, sampler, wrong, *evidence.refuted[wrong])
         diagnosis = diagnose(subject, sampler, evidence, seed)
-    contract = f.contract(subject, base, evidence)
-    if evidence.refuted and contract.failed and "in place" in contract.why:
-        diagnosis = (f"backward {contract.why}: what it reads later is overwritten", *diagnosis)[:4]
+    behaviour = contract(subject, base, evidence)
+    if evidence.refuted and behaviour.failed and "in place" in behaviour.why:
+        diagnosis = (f"backward {behaviour.why}: what it reads later is overwritten", *diagnosis)[:4]
     if evidence.refuted and not diagnosis:
         diagnosis = ("no standard mistake explains the difference",)
     return CheckResult(
@@ -338,7 +342,7 @@ def _judge(
         floats,
         domain,
         at_kinks,
-        contract,
+        behaviour,
         verdicts,
         example_found,
         tuple(diagnosis),
@@ -370,7 +374,7 @@ def _formula(subject: Subject, evidence: Evidence, proof: Proof | None) -> tuple
         if name in evidence.refuted:
             why = evidence.refuted[name][1].why.get(name, "")
             verdicts[name] = f"REFUTED ({why})" if why else "REFUTED"
-        elif name in evidence.open or not evidence.agreed.get(name) and name not in evidence.rounding:
+        elif name in evidence.open or (not evidence.agreed.get(name) and name not in evidence.rounding):
             verdicts[name] = f"not decided ({evidence.open.get(name, 'no point could be evaluated')})"
         elif name in evidence.rounding:
             verdicts[name] = "EXACT up to the rounding of constants"

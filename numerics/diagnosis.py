@@ -18,7 +18,7 @@ from flint import arb
 
 from .exact_arrays import Operation
 from .exact_scalars import Ball, adjoints, exact_arithmetic
-from .findings import Evidence, compare, same, show
+from .findings import Evidence, compare, same
 from .mistakes import constant_mistake
 from .probing import Point, Sampler
 from .subject import ExactRun, Subject, entries, run_exact, true_gradient
@@ -120,7 +120,8 @@ def _suspicions(run: ExactRun, name: str) -> Iterator[Suspicion]:
         if other != name:
             yield Suspicion(f"yours is the gradient with respect to {other}", lambda r, o=other: r.true[o])
     yield Suspicion(
-        "yours has the diagonal of the Jacobian only: every output depends on other entries too", lambda r: _diagonal(r, name)
+        "yours has the diagonal of the Jacobian only: every output depends on other entries too",
+        lambda r: _diagonal(r, name),
     )
     yield from _wrong_axis(run, name)
     yield from _links(run, name)
@@ -167,7 +168,9 @@ def _wrong_axis(run: ExactRun, name: str) -> Iterator[Suspicion]:
         line = _place(operation)
         yield Suspicion(f"the cotangent is summed over axis 1, but {name} is broadcast along axis 0{line}",
                         lambda r, c=cotangent: _summed(c(r), 1))  # fmt: skip
-        yield Suspicion(f"only the first row of the cotangent is taken: sum over axis 0{line}", lambda r, c=cotangent: c(r)[0])
+        yield Suspicion(
+            f"only the first row of the cotangent is taken: sum over axis 0{line}", lambda r, c=cotangent: c(r)[0]
+        )
         yield Suspicion(f"the cotangent is not summed over the broadcast axis 0{line}", lambda r, c=cotangent: c(r))
 
 
@@ -184,7 +187,9 @@ def _is_leaf(value: Any, run: ExactRun, name: str) -> bool:
         array, leaves = entries(value), entries(run.leaves[name])
     except Exception:
         return False
-    return array.shape == leaves.shape and all(a is b for a, b in zip(array.reshape(-1), leaves.reshape(-1), strict=True))
+    return array.shape == leaves.shape and all(
+        a is b for a, b in zip(array.reshape(-1), leaves.reshape(-1), strict=True)
+    )
 
 
 def _place(operation: Operation) -> str:
@@ -193,8 +198,9 @@ def _place(operation: Operation) -> str:
 
 def _word(operation: Operation) -> str:
     ufunc, _, method = operation.name.partition(".")
-    return f"{ufunc}.reduce" if method and ufunc not in ("add", "maximum") else {"add": "sum/mean", "maximum": "max"}.get(
-        ufunc, ufunc) if method else f"np.{ufunc}"  # fmt: skip
+    if not method:
+        return f"np.{ufunc}"
+    return {"add": "sum/mean", "maximum": "max"}.get(ufunc, f"{ufunc}.reduce")
 
 
 def _active(value: Any) -> Arrays | None:
@@ -222,7 +228,9 @@ def _fetch(run: ExactRun, place: tuple[int, int]) -> Arrays | None:
 def _links(run: ExactRun, name: str) -> Iterator[Suspicion]:
     """A wrong local derivative between two arrays of one shape: missing, at the wrong place, of the wrong branch."""
     arrays = list(_arrays(run))
-    written = [(place, a) for place, a in arrays if place[1] < 0 and run.operations[place[0]].name not in ("matmul", "einsum")]
+    written = [
+        (place, a) for place, a in arrays if place[1] < 0 and run.operations[place[0]].name not in ("matmul", "einsum")
+    ]
     yield from _transposed_matmul(run, name)
     yield from _wrong_branch(run, name)
     for (k, _), output in written:
@@ -231,10 +239,10 @@ def _links(run: ExactRun, name: str) -> Iterator[Suspicion]:
         seen: set[int] = set()
         for place, array in arrays:
             key = id(array.reshape(-1)[0])
-            if place[0] <= k and place != (k, -1) and array.shape == output.shape and key not in seen:
-                if array.reshape(-1)[0] is not output.reshape(-1)[0]:
-                    seen.add(key)
-                    sources.append(place)
+            earlier = place[0] <= k and place != (k, -1) and array.reshape(-1)[0] is not output.reshape(-1)[0]
+            if earlier and array.shape == output.shape and key not in seen:
+                seen.add(key)
+                sources.append(place)
         for source in sources[::-1][:6]:
             for text, local in _local_derivatives(_fetch(run, source), output, operation):
                 yield Suspicion(
@@ -286,12 +294,21 @@ def _local_derivatives(before: Any, after: Arrays, operation: Operation) -> Iter
     what = known or _word(operation)
     yield f"the derivative of {what} is missing", lambda z, a, c: arb(1)
     if known == "the sigmoid":
-        yield "z·(1 − z) with the pre-activation z: the sigmoid's derivative is a·(1 − a), a = σ(z)", lambda z, a, c: z * (1 - z)
-        yield "the sigmoid's derivative is taken at the activation: σ′(a), it must be σ′(z)", lambda z, a, c: _sig(a) * (1 - _sig(a))
+        yield (
+            "z·(1 − z) with the pre-activation z: the sigmoid's derivative is a·(1 − a), a = σ(z)",
+            lambda z, a, c: z * (1 - z),
+        )
+        yield (
+            "the sigmoid's derivative is taken at the activation: σ′(a), it must be σ′(z)",
+            lambda z, a, c: _sig(a) * (1 - _sig(a)),
+        )
         yield "the sigmoid's derivative lacks the factor 1 − a", lambda z, a, c: a
         yield "the sigmoid's derivative lacks the factor a", lambda z, a, c: 1 - a
     if known == "tanh":
-        yield "1 − z² with the pre-activation z: the derivative of tanh is 1 − a², a = tanh(z)", lambda z, a, c: 1 - z * z
+        yield (
+            "1 − z² with the pre-activation z: the derivative of tanh is 1 − a², a = tanh(z)",
+            lambda z, a, c: 1 - z * z,
+        )
         yield "the derivative of tanh is taken at the activation: 1 − tanh(a)²", lambda z, a, c: 1 - a.tanh() ** 2
         yield "the derivative of tanh is 1 − a², not 1 − a", lambda z, a, c: 1 - a
     if known == "the ReLU":
@@ -318,7 +335,8 @@ def _transposed_matmul(run: ExactRun, name: str) -> Iterator[Suspicion]:
         shapes = [np.shape(each) for each in operation.inputs]
         if len(shapes[1]) == 2 and shapes[1][0] == shapes[1][1] and len(shapes[0]) == 2:
             yield Suspicion(
-                f"the weight is not transposed: the cotangent passes through W, it must pass through Wᵀ{_place(operation)}",
+                "the weight is not transposed: the cotangent passes through W, it must pass through Wᵀ"
+                + _place(operation),
                 lambda r, k=k: _swapped_weight(r, k, name),
             )
 
@@ -457,7 +475,9 @@ def _constant_factor(runs: Sequence[ExactRun], name: str) -> str:
 
 def _groups(run: ExactRun) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Yield sets of operations whose results may have been held constant: each reduction, each pair, all of them."""
-    reductions = [k for k, o in enumerate(run.operations) if o.name.endswith(".reduce") and _active(o.output) is not None]
+    reductions = [
+        k for k, o in enumerate(run.operations) if o.name.endswith(".reduce") and _active(o.output) is not None
+    ]
     for k in reductions:
         yield f"{_word(run.operations[k])}{_place(run.operations[k])}", (k,)
     if len(reductions) > 1:

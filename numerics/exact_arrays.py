@@ -53,7 +53,18 @@ _PREDICATES = ("less", "less_equal", "greater", "greater_equal", "equal", "not_e
 _LOGICAL = ("logical_and", "logical_or", "logical_xor", "logical_not")
 #: ufuncs whose result on integers and booleans is an integer or boolean: NumPy's own loops do them.
 _WHOLE = {
-    *("add", "subtract", "multiply", "floor_divide", "remainder", "negative", "positive", "absolute", "sign", "maximum"),
+    *(
+        "add",
+        "subtract",
+        "multiply",
+        "floor_divide",
+        "remainder",
+        "negative",
+        "positive",
+        "absolute",
+        "sign",
+        "maximum",
+    ),
     *("minimum", "bitwise_and", "bitwise_or", "bitwise_xor", "invert", "left_shift", "right_shift", "square"),
     *_PREDICATES,
     *_LOGICAL,
@@ -111,7 +122,7 @@ class ExactArray(np.ndarray[Any, Any]):
     @property
     def dtype(self) -> Any:
         stored = np.ndarray.dtype.__get__(self)
-        return np.dtype(np.float64) if stored == object else stored
+        return np.dtype(np.float64) if stored.kind == "O" else stored
 
     @property
     def shape(self) -> Any:
@@ -259,7 +270,7 @@ def exact_array(value: Any, dtype: Any = None) -> Any:
             raise ValueError("setting an array element with a sequence: the shapes differ")
         if not parts:
             result = np.empty(0, dtype=object).view(ExactArray)
-        elif any(np.ndarray.dtype.__get__(part) == object for part in parts):
+        elif any(np.ndarray.dtype.__get__(part).kind == "O" for part in parts):
             stacked = np.empty((len(parts), *shapes.pop()), dtype=object)
             for k, part in enumerate(parts):
                 stacked[k] = part.astype_exact().view(np.ndarray)[()]  # a 0-d part would be stored as an array
@@ -411,7 +422,7 @@ def _store(out: Any, result: Any) -> Any:
             raise NotCovered("writing into an array that was made outside the checked functions is not covered")
         return result
     whole = np.ndarray.dtype.__get__(out).kind in "biu"
-    if whole and np.ndarray.dtype.__get__(exact_array(result)) == object:
+    if whole and np.ndarray.dtype.__get__(exact_array(result)).kind == "O":
         raise TypeError(f"Cannot cast ufunc output from dtype('float64') to {out.dtype!r}")
     out[...] = result
     return out
@@ -454,7 +465,13 @@ _NEUTRAL = {"add": 0, "multiply": 1, "logical_and": True, "logical_or": False}
 
 
 def reduce(
-    name: str, array: Any, axis: Any = 0, keepdims: bool = False, initial: Any = None, where: Any = True, dtype: Any = None
+    name: str,
+    array: Any,
+    axis: Any = 0,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+    dtype: Any = None,
 ) -> Any:
     """Return ``ufunc.reduce``."""
     array = exact_array(array)
@@ -490,7 +507,9 @@ def accumulate(name: str, array: Any, axis: Any = 0, dtype: Any = None) -> Any:
     moved = np.moveaxis(array.astype_exact().view(np.ndarray), int(axis), 0)
     steps = [exact_array(moved[0])]
     for k in range(1, len(moved)):
-        steps.append(exact_array(elementwise(name, steps[-1], moved[k].view(ExactArray) if moved.ndim > 1 else moved[k])))
+        steps.append(
+            exact_array(elementwise(name, steps[-1], moved[k].view(ExactArray) if moved.ndim > 1 else moved[k]))
+        )
     return wrap(np.moveaxis(np.stack([s.astype_exact().view(np.ndarray) for s in steps]), 0, int(axis)))
 
 
@@ -551,4 +570,14 @@ def _entries_if_float(value: Any) -> Any:
     return value
 
 
-__all__ = ["BINARY", "ExactArray", "Operation", "elementwise", "exact_array", "handle_function", "matmul", "reduce", "wrap"]
+__all__ = [
+    "BINARY",
+    "ExactArray",
+    "Operation",
+    "elementwise",
+    "exact_array",
+    "handle_function",
+    "matmul",
+    "reduce",
+    "wrap",
+]

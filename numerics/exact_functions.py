@@ -31,14 +31,96 @@ from .exact_arrays import (
 from .exact_scalars import Ball, Element, NotCovered, Size, lift, trace
 
 MOVING = frozenset(
-    """concatenate stack vstack hstack dstack column_stack block split array_split hsplit vsplit dsplit unstack pad
-    transpose permute_dims matrix_transpose broadcast_to broadcast_arrays expand_dims squeeze swapaxes moveaxis rollaxis
-    flip fliplr flipud roll rot90 tile repeat ravel reshape take take_along_axis put_along_axis delete insert append diag
-    diagonal diagflat tril triu atleast_1d atleast_2d atleast_3d copy tensordot inner vdot kron cross trapezoid convolve
-    compress extract select choose apply_along_axis lib.stride_tricks.sliding_window_view lib.stride_tricks.as_strided
-    array_equal meshgrid resize ascontiguousarray asfortranarray require fill_diagonal diff ediff1d vecdot matvec vecmat
-    argsort sort linalg.multi_dot linalg.matrix_power linalg.outer linalg.diagonal linalg.trace trace copyto place
-    putmask array_repr array_str can_cast""".split()
+    [
+        "concatenate",
+        "stack",
+        "vstack",
+        "hstack",
+        "dstack",
+        "column_stack",
+        "block",
+        "split",
+        "array_split",
+        "hsplit",
+        "vsplit",
+        "dsplit",
+        "unstack",
+        "pad",
+        "transpose",
+        "permute_dims",
+        "matrix_transpose",
+        "broadcast_to",
+        "broadcast_arrays",
+        "expand_dims",
+        "squeeze",
+        "swapaxes",
+        "moveaxis",
+        "rollaxis",
+        "flip",
+        "fliplr",
+        "flipud",
+        "roll",
+        "rot90",
+        "tile",
+        "repeat",
+        "ravel",
+        "reshape",
+        "take",
+        "take_along_axis",
+        "put_along_axis",
+        "delete",
+        "insert",
+        "append",
+        "diag",
+        "diagonal",
+        "diagflat",
+        "tril",
+        "triu",
+        "atleast_1d",
+        "atleast_2d",
+        "atleast_3d",
+        "copy",
+        "tensordot",
+        "inner",
+        "vdot",
+        "kron",
+        "cross",
+        "trapezoid",
+        "convolve",
+        "compress",
+        "extract",
+        "select",
+        "choose",
+        "apply_along_axis",
+        "lib.stride_tricks.sliding_window_view",
+        "lib.stride_tricks.as_strided",
+        "array_equal",
+        "meshgrid",
+        "resize",
+        "ascontiguousarray",
+        "asfortranarray",
+        "require",
+        "fill_diagonal",
+        "diff",
+        "ediff1d",
+        "vecdot",
+        "matvec",
+        "vecmat",
+        "argsort",
+        "sort",
+        "linalg.multi_dot",
+        "linalg.matrix_power",
+        "linalg.outer",
+        "linalg.diagonal",
+        "linalg.trace",
+        "trace",
+        "copyto",
+        "place",
+        "putmask",
+        "array_repr",
+        "array_str",
+        "can_cast",
+    ]
 )
 
 
@@ -74,7 +156,7 @@ def _reduction(ufunc: str) -> Callable[..., Any]:
         if out is not None:
             raise NotCovered(f"a {ufunc} reduction with out= is not covered")
         a = exact_array(a)
-        if ufunc in ("add", "multiply") and np.ndarray.dtype.__get__(a) == bool:
+        if ufunc in ("add", "multiply") and np.ndarray.dtype.__get__(a).kind == "b":
             a = a.astype(int)
         return reduce(ufunc, a, axis, bool(keepdims), initial, where)
 
@@ -87,31 +169,37 @@ FUNCTIONS["prod"] = _reduction("multiply")
 
 @covered("max", "amax", "nanmax")
 def largest(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = None) -> Any:
+    """Return ``np.max`` in exact arithmetic."""
     return reduce("maximum", a, axis, bool(keepdims), initial)
 
 
 @covered("min", "amin", "nanmin")
 def smallest(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = None) -> Any:
+    """Return ``np.min`` in exact arithmetic."""
     return reduce("minimum", a, axis, bool(keepdims), initial)
 
 
 @covered("ptp")
 def spread(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False) -> Any:
+    """Return ``np.ptp`` in exact arithmetic."""
     return largest(a, axis, None, keepdims) - smallest(a, axis, None, keepdims)
 
 
 @covered("any")
 def any_true(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False) -> Any:
+    """Return ``np.any`` in exact arithmetic."""
     return reduce("logical_or", a, axis, bool(keepdims))
 
 
 @covered("all")
 def all_true(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False) -> Any:
+    """Return ``np.all`` in exact arithmetic."""
     return reduce("logical_and", a, axis, bool(keepdims))
 
 
 @covered("mean")
 def mean(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, where: Any = True) -> Any:
+    """Return ``np.mean`` in exact arithmetic."""
     if where is not True:
         raise NotCovered("np.mean with where= is not covered")
     a = exact_array(a)
@@ -123,6 +211,7 @@ def mean(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims:
 
 @covered("average")
 def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = False, keepdims: Any = False) -> Any:
+    """Return ``np.average`` in exact arithmetic."""
     if returned:
         raise NotCovered("np.average with returned= is not covered")
     if weights is None:
@@ -141,6 +230,7 @@ def variance(
     a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, keepdims: Any = False,
     correction: Any = None,
 ) -> Any:  # fmt: skip
+    """Return ``np.var`` in exact arithmetic."""
     a = exact_array(a).astype_exact()
     centred = a - mean(a, axis, keepdims=True)
     squares = reduce("add", centred * centred, axis, bool(keepdims))
@@ -148,7 +238,10 @@ def variance(
 
 
 @covered("std")
-def deviation(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, keepdims: Any = False) -> Any:
+def deviation(
+    a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, keepdims: Any = False
+) -> Any:
+    """Return ``np.std`` in exact arithmetic."""
     return elementwise("sqrt", variance(a, axis, ddof=ddof, keepdims=keepdims))
 
 
@@ -157,7 +250,9 @@ def _extreme(better: str) -> Callable[..., Any]:
         a = exact_array(a)
         stored = a.view(np.ndarray)
         if stored.dtype != object:
-            return wrap(getattr(np, "argmax" if better == "gt" else "argmin")(stored, axis=axis, keepdims=bool(keepdims)))
+            return wrap(
+                getattr(np, "argmax" if better == "gt" else "argmin")(stored, axis=axis, keepdims=bool(keepdims))
+            )
         moved = stored.reshape(1, -1) if axis is None else np.moveaxis(stored, int(axis), -1)
         places = np.empty(moved.shape[:-1], dtype=int)
         for spot in np.ndindex(*moved.shape[:-1]):
@@ -179,11 +274,13 @@ FUNCTIONS["argmin"] = _extreme("lt")
 
 @covered("cumsum")
 def cumsum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
+    """Return ``np.cumsum`` in exact arithmetic."""
     return accumulate("add", a, axis)
 
 
 @covered("cumprod")
 def cumprod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
+    """Return ``np.cumprod`` in exact arithmetic."""
     return accumulate("multiply", a, axis)
 
 
@@ -191,6 +288,7 @@ def cumprod(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any
 def clip(
     a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, *, min: Any = None, max: Any = None
 ) -> Any:  # NumPy's own argument names
+    """Return ``np.clip`` in exact arithmetic."""
     low, high = (a_min if min is None else min), (a_max if max is None else max)
     result = exact_array(a)
     result = result if low is None else elementwise("maximum", result, low)
@@ -203,6 +301,7 @@ def clip(
 
 @covered("where")
 def where(condition: Any, *branches: Any) -> Any:
+    """Return ``np.where`` in exact arithmetic."""
     condition = exact_array(condition)
     if not branches:
         return np.nonzero(condition.astype(bool).view(np.ndarray))
@@ -220,6 +319,7 @@ def where(condition: Any, *branches: Any) -> Any:
 
 @covered("nonzero", "flatnonzero", "argwhere", "count_nonzero")
 def nonzero(a: Any, axis: Any = None) -> Any:
+    """Return ``np.nonzero`` in exact arithmetic."""
     if axis is not None:
         raise NotCovered("np.count_nonzero with axis= is not covered")
     return np.nonzero(exact_array(a).astype(bool).view(np.ndarray))
@@ -232,17 +332,20 @@ FUNCTIONS["count_nonzero"] = lambda a: int(np.count_nonzero(exact_array(a).astyp
 
 @covered("round", "around", "round_")
 def rounded(a: Any, decimals: int = 0, out: Any = None) -> Any:
+    """Return ``np.round`` in exact arithmetic."""
     scale = lift(10) ** int(decimals)
     return elementwise("rint", exact_array(a).astype_exact() * scale) / scale
 
 
 @covered("nan_to_num")
 def nan_to_num(x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Any:
+    """Return ``np.nan_to_num`` in exact arithmetic."""
     return exact_array(x).copy()  # exact values are finite where the function is defined
 
 
 @covered("dot")
 def dot_product(a: Any, b: Any, out: Any = None) -> Any:
+    """Return ``np.dot`` in exact arithmetic."""
     a, b = exact_array(a), exact_array(b)
     if a.ndim == 0 or b.ndim == 0:
         return a * b
@@ -253,11 +356,13 @@ def dot_product(a: Any, b: Any, out: Any = None) -> Any:
 
 @covered("outer")
 def outer(a: Any, b: Any, out: Any = None) -> Any:
+    """Return ``np.outer`` in exact arithmetic."""
     return exact_array(a).reshape(-1, 1) * exact_array(b).reshape(1, -1)
 
 
 @covered("einsum")
 def einsum(*operands: Any, **keywords: Any) -> Any:
+    """Return ``np.einsum`` in exact arithmetic."""
     plain = []
     for each in operands:
         numeric = isinstance(each, (np.ndarray, Element, float))
@@ -267,12 +372,14 @@ def einsum(*operands: Any, **keywords: Any) -> Any:
 
 @covered("trace")
 def trace_of(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None) -> Any:
+    """Return ``np.trace`` in exact arithmetic."""
     diagonal = np.diagonal(exact_array(a).astype_exact().view(np.ndarray), offset, axis1, axis2)
     return reduce("add", diagonal, -1)
 
 
 @covered("linalg.norm", "linalg.vector_norm")
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return ``np.linalg.norm`` in exact arithmetic."""
     x = exact_array(x).astype_exact()
     ord = ord.value if isinstance(ord, Ball) else ord
     plain = None if ord is None else ord if isinstance(ord, str) else float(ord)
@@ -290,6 +397,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
 
 @covered("allclose", "isclose")
 def isclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> Any:
+    """Return ``np.allclose`` in exact arithmetic."""
     gap = elementwise("absolute", exact_array(a) - exact_array(b))
     return gap <= lift(atol) + lift(rtol) * elementwise("absolute", exact_array(b))
 
@@ -306,7 +414,9 @@ FUNCTIONS["result_type"] = lambda *a: np.dtype(np.float64)
 
 # Creation ------------------------------------------------------------------------------------------------------------
 def _of(dtype: Any, template: Any = None) -> np.dtype[Any]:
-    return np.dtype(float) if dtype is None and template is None else np.dtype(template.dtype if dtype is None else dtype)
+    return (
+        np.dtype(float) if dtype is None and template is None else np.dtype(template.dtype if dtype is None else dtype)
+    )
 
 
 def filled(shape: Any, value: Any, dtype: Any = None) -> Any:
@@ -332,7 +442,10 @@ FUNCTIONS["ones_like"] = _like(1)
 
 
 @covered("full_like")
-def full_like(a: Any, fill_value: Any, dtype: Any = None, order: Any = None, subok: bool = True, shape: Any = None) -> Any:
+def full_like(
+    a: Any, fill_value: Any, dtype: Any = None, order: Any = None, subok: bool = True, shape: Any = None
+) -> Any:
+    """Return ``np.full_like`` in exact arithmetic."""
     a = exact_array(a)
     return filled(np.ndarray.shape.__get__(a) if shape is None else shape, fill_value, _of(dtype, a))
 

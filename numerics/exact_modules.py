@@ -26,9 +26,32 @@ from .exact_scalars import UNARY, Element, NotCovered, Size, lift, trace, unary
 
 #: NumPy functions that take no part in the arithmetic: they run as they are.
 _NEUTRAL = frozenset(
-    """errstate seterr geterr finfo iinfo dtype issubdtype promote_types isscalar ndenumerate ndindex broadcast_shapes
-    set_printoptions get_printoptions printoptions ix_ unravel_index ravel_multi_index may_share_memory shares_memory
-    triu_indices tril_indices diag_indices indices""".split()
+    [
+        "errstate",
+        "seterr",
+        "geterr",
+        "finfo",
+        "iinfo",
+        "dtype",
+        "issubdtype",
+        "promote_types",
+        "isscalar",
+        "ndenumerate",
+        "ndindex",
+        "broadcast_shapes",
+        "set_printoptions",
+        "get_printoptions",
+        "printoptions",
+        "ix_",
+        "unravel_index",
+        "ravel_multi_index",
+        "may_share_memory",
+        "shares_memory",
+        "triu_indices",
+        "tril_indices",
+        "diag_indices",
+        "indices",
+    ]
 )
 
 
@@ -287,7 +310,11 @@ _BUILTINS = {"float": _Float, "len": _length, "int": None}
 def _is_library(module: Any) -> bool:
     path = getattr(module, "__file__", None) or ""
     paths = sysconfig.get_paths()
-    return not path or path.startswith((paths["stdlib"], paths["purelib"], paths["platlib"])) or "backproof" in module.__name__
+    return (
+        not path
+        or path.startswith((paths["stdlib"], paths["purelib"], paths["platlib"]))
+        or "backproof" in module.__name__
+    )
 
 
 def reachable_globals(function: Any) -> list[dict[str, Any]]:

@@ -41,7 +41,7 @@ class NotDecided(ArithmeticError):  # noqa: N818  (an outcome, not a fault)
     """The enclosures cannot separate two values, or a value is not defined."""
 
 
-class NotCovered(Unsupported):  # noqa: N818
+class NotCovered(Unsupported):
     """A function that exact arithmetic does not know; the message names it."""
 
 

@@ -46,7 +46,11 @@ def _with_constant(function: Any, index: int, value: Any) -> Any:
     code = function.__code__
     constants = code.co_consts[:index] + (value,) + code.co_consts[index + 1 :]
     copy = types.FunctionType(
-        code.replace(co_consts=constants), function.__globals__, function.__name__, function.__defaults__, function.__closure__
+        code.replace(co_consts=constants),
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
     )
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy

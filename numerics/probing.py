@@ -217,7 +217,7 @@ SPECIAL_VALUES: tuple[float, ...] = tuple(
 
 
 def extreme_points(sampler: Sampler, seed: int) -> Iterator[Point]:
-    """Yield points of other magnitudes and the exact points: zeros, ones, equal rows, one zero among generic numbers."""
+    """Yield points of other magnitudes and the exact points: zeros, ones, equal entries, one zero."""
     for power in (-20, -8, 3, 5, 7, 10):
         yield sampler.point(seed + power + 100, scale=2.0**power, label=f"inputs scaled by 2^{power}")
     names = [k.name for k in sampler.kinds if k.kind == "real" and (not k.shape or np.prod(k.shape) > 0)]

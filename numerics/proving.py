@@ -191,6 +191,8 @@ def _facts(sampler: Sampler, shared: Mapping[str, Any], words: Mapping[str, Any]
     if free:
         parts.append(f"every {', '.join(free)}" + (" > 0" if all(sampler.options[n] > 0 for n in free) else ""))
     ones = [f"{k.name}.shape[{i}] = 1" for k in sampler.kinds for i, n in enumerate(k.shape) if n == 1]
-    ones += [f"{k.name} {k.kind.replace('_', '-')}" for k in sampler.kinds if k.kind in ("one_hot", "probability", "binary")]
+    ones += [
+        f"{k.name} {k.kind.replace('_', '-')}" for k in sampler.kinds if k.kind in ("one_hot", "probability", "binary")
+    ]
     text = "the index expressions have one normal form" + (f", for {'; '.join(parts)}" if parts else "")
     return text + (f" (given {', '.join(ones)})" if ones else "")

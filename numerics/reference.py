@@ -19,7 +19,25 @@ from .exact_functions import where
 from .exact_scalars import lift
 
 _NAMES = {
-    **{name: name for name in "exp log sin cos tan sinh cosh tanh erf erfc gamma sign floor sqrt".split()},
+    **{
+        name: name
+        for name in [
+            "exp",
+            "log",
+            "sin",
+            "cos",
+            "tan",
+            "sinh",
+            "cosh",
+            "tanh",
+            "erf",
+            "erfc",
+            "gamma",
+            "sign",
+            "floor",
+            "sqrt",
+        ]
+    },
     "Abs": "absolute",
     "asin": "arcsin",
     "acos": "arccos",
@@ -69,12 +87,18 @@ def expression_function(expr: Any, names: Mapping[str, Any]) -> Callable[..., An
         if node.is_Pow:
             return elementwise("exp", arguments[1]) if node.base is sympy.E else elementwise("power", *arguments)
         if kind in ("Max", "Min"):
-            return functools.reduce(lambda a, b: elementwise("maximum" if kind == "Max" else "minimum", a, b), arguments)
+            return functools.reduce(
+                lambda a, b: elementwise("maximum" if kind == "Max" else "minimum", a, b), arguments
+            )
         if kind in _RELATIONS:
             return elementwise(_RELATIONS[kind], *arguments)
         if kind in ("And", "Or", "Not"):
             name = {"And": "logical_and", "Or": "logical_or", "Not": "logical_not"}[kind]
-            return functools.reduce(lambda a, b: elementwise(name, a, b), arguments) if kind != "Not" else elementwise(name, *arguments)
+            return (
+                functools.reduce(lambda a, b: elementwise(name, a, b), arguments)
+                if kind != "Not"
+                else elementwise(name, *arguments)
+            )
         if kind in _NAMES:
             return elementwise(_NAMES[kind], *arguments)
         raise Unsupported(f"the reference contains {kind}, which exact arrays do not know")
@@ -95,7 +119,9 @@ def expression_function(expr: Any, names: Mapping[str, Any]) -> Callable[..., An
     return forward
 
 
-def reference(against: Any, backward: Callable[..., Any], names: tuple[str, ...]) -> tuple[Callable[..., Any], tuple[str, ...]]:
+def reference(
+    against: Any, backward: Callable[..., Any], names: tuple[str, ...]
+) -> tuple[Callable[..., Any], tuple[str, ...]]:
     """Return the reference's forward function and the names of its inputs.
 
     ``against`` is a callable (a forward function), the name of an activation, a formula (in ``x``, or in the names of
@@ -114,7 +140,7 @@ def reference(against: Any, backward: Callable[..., Any], names: tuple[str, ...]
         return expression_function(expr, {n: free.get(n, sympy.Symbol(n, real=True)) for n in names}), names
     if not isinstance(spec, str) and not hasattr(spec, "free_symbols"):
         raise InputError(
-            f"against={type(against).__name__}: expected a forward function, an activation's name, a formula or an activation"
+            f"against={type(against).__name__}: expected a forward function, an activation, its name or a formula"
         )
     from ..theory.activations import activation
     from ..theory.symbols import x

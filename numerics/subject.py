@@ -98,17 +98,17 @@ def make_subject(
     unknown = [n for n in rest if n not in names]
     if unknown and not cached:
         raise InputError(
-            f"{_name(backward)} needs {', '.join(map(repr, unknown))}, which is no input of forward ({', '.join(names)})"
+            f"{_name(backward)} needs {', '.join(map(repr, unknown))}: the inputs of forward are {', '.join(names)}"
         )
     if not positional and not any_keyword:
-        raise InputError(f"{_name(backward)} takes no arguments: expected {_name(backward)}(upstream, {', '.join(names)})")
+        raise InputError(
+            f"{_name(backward)} takes no arguments: expected {_name(backward)}(upstream, {', '.join(names)})"
+        )
     keywords = tuple(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
     missing = [w for w in wrt if w not in names]
     if missing:
         raise InputError(f"wrt names {missing[0]!r}, which is not an input: {', '.join(names)}")
-    return Subject(
-        backward, forward, tuple(names), tuple(wrt), accepts_upstream, cached, keywords, any_keyword, theory
-    )
+    return Subject(backward, forward, tuple(names), tuple(wrt), accepts_upstream, cached, keywords, any_keyword, theory)
 
 
 def _name(function: Any) -> str:
@@ -150,7 +150,9 @@ def gradients(subject: Subject, returned: Any) -> dict[str, Any]:
     if isinstance(returned, Mapping):
         found = {}
         for name in subject.wrt:
-            key = next((k for k in (name, f"d{name}", f"grad_{name}", f"{name}_grad", f"d_{name}") if k in returned), None)
+            key = next(
+                (k for k in (name, f"d{name}", f"grad_{name}", f"{name}_grad", f"d_{name}") if k in returned), None
+            )
             if key is None:
                 raise BackwardFailed(f"returned a dict without {name!r} (it has {', '.join(map(str, returned))})")
             found[name] = returned[key]
@@ -166,7 +168,9 @@ def gradients(subject: Subject, returned: Any) -> dict[str, Any]:
     return dict(zip(subject.wrt, returned, strict=True))
 
 
-def upstream_for(outputs: Sequence[Any], seed: int, given: Any = None, ones: bool = False) -> list[np.ndarray[Any, Any]]:
+def upstream_for(
+    outputs: Sequence[Any], seed: int, given: Any = None, ones: bool = False
+) -> list[np.ndarray[Any, Any]]:
     """Draw generic upstream gradients (short dyadics) of the shapes of the outputs, or take those given."""
     from .probing import dyadic
 

@@ -118,7 +118,7 @@ Place = t.Axis | None
 
 
 class SymbolicArray:
-    """A tensor expression with ordered axes; None stands for an axis of length one. ``kind``: real, mask, range, labels."""
+    """A tensor expression with ordered axes (None: of length one); ``kind`` is real, mask, range or labels."""
 
     __array_priority__ = 2000.0
 
@@ -199,13 +199,18 @@ class SymbolicArray:
         for n in wanted:
             if isinstance(n, (int, np.integer)) and n == 1:
                 places.append(None)
-            elif kept and isinstance(n, (int, np.integer)) and n == -1 or isinstance(n, SymbolicSize) and kept and n.expr == kept[0].size:
+            elif (kept and isinstance(n, (int, np.integer)) and n == -1) or (
+                isinstance(n, SymbolicSize) and kept and n.expr == kept[0].size
+            ):
                 places.append(kept.pop(0))
             else:
                 raise Untraceable("reshape")
-        if kept or any(isinstance(n, int) and n == -1 for n in wanted) and sum(p is not None for p in self.places) > 1 and len(
-            [n for n in wanted if not (isinstance(n, int) and n == 1)]
-        ) != len([p for p in self.places if p is not None]):
+        if kept or (
+            any(isinstance(n, int) and n == -1 for n in wanted)
+            and sum(p is not None for p in self.places) > 1
+            and len([n for n in wanted if not (isinstance(n, int) and n == 1)])
+            != len([p for p in self.places if p is not None])
+        ):
             raise Untraceable("reshape")
         return self._viewed(places)
 
@@ -228,7 +233,11 @@ class SymbolicArray:
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
         out = keywords.pop("out", None)
         if method == "reduce":
-            result = call({"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min"}.get(ufunc.__name__, "?"), *inputs, **keywords)
+            result = call(
+                {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min"}.get(ufunc.__name__, "?"),
+                *inputs,
+                **keywords,
+            )
         elif method == "outer":
             result = call("outer", *inputs) if ufunc.__name__ == "multiply" else call("?")
         elif method != "__call__" or keywords.pop("where", True) is not True:
@@ -303,16 +312,18 @@ class SymbolicArray:
                 raise Untraceable("a mask of fewer axes")
             filling = lift(value)
             if filling.ndim:
-                if not (isinstance(value, SymbolicArray) and False):
-                    raise Untraceable("assignment of an array through a mask")
+                raise Untraceable("assignment of an array through a mask")
             self._become(call("where", mask, filling, self))
             return
         whole = index if isinstance(index, tuple) else (index,)
         if any(isinstance(each, SymbolicArray) for each in whole):
-            picked = self._one_hot(whole)
-            column = lift(value)
-            column = column._viewed((*column.places, None)) if column.ndim else column
-            self._become(call("where", SymbolicArray(picked.tensor, picked.places, "mask"), column, self))
+            picked = self._one_hot(whole).tensor
+            current = self[whole].tensor
+            written = _fit(lift(value), self.places[:1])
+            # Where the one-hot row is 1 the entry read is the entry itself: g[rows, t] -= 1 changes g by −1 there.
+            written = _pointwise(written, current, self.tensor)
+            places = [p for p in self.places if p is not None]
+            self.tensor = t.add(picked * written, (1 - picked) * self.tensor).expand(places)
             return
         if all(each is Ellipsis or (isinstance(each, slice) and each == slice(None)) for each in whole):
             self._become(call("broadcast_to", value, self.shape))
@@ -325,6 +336,17 @@ class SymbolicArray:
         moved = _fit(other, self.places)
         self.tensor = moved
         return self
+
+
+def _pointwise(node: t.Tensor, old: t.Tensor, new: t.Tensor) -> t.Tensor:
+    """Put ``new`` for ``old`` where it is reached through entry-by-entry operations alone."""
+    if node is old:
+        return new
+    if isinstance(node, t.Map):
+        return t.map_function(node.function, *(_pointwise(each, old, new) for each in node.arguments))
+    if isinstance(node, t.Contract) and not node.summed:
+        return t.multiply(*(_pointwise(each, old, new) for each in node.factors))
+    return node
 
 
 def _fit(other: SymbolicArray, places: Sequence[Place]) -> t.Tensor:
@@ -413,12 +435,23 @@ def call(name: str, *args: Any, **keywords: Any) -> Any:
 
     if name not in TABLE:
         raise Untraceable(f"np.{name}")
-    keywords = {n: v for n, v in keywords.items() if n not in ("dtype", "order", "subok", "out", "copy") or n == "out" and v is not None}
+    keywords = {
+        n: v
+        for n, v in keywords.items()
+        if n not in ("dtype", "order", "subok", "out", "copy") or (n == "out" and v is not None)
+    }
     return TABLE[name](*args, **keywords)
 
 
 def _operators() -> None:
-    pairs = {"add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "pow": "power", "matmul": "matmul"}
+    pairs = {
+        "add": "add",
+        "sub": "subtract",
+        "mul": "multiply",
+        "truediv": "divide",
+        "pow": "power",
+        "matmul": "matmul",
+    }
     for word, name in pairs.items():
         setattr(SymbolicArray, f"__{word}__", lambda self, other, name=name: call(name, self, other))
         setattr(SymbolicArray, f"__r{word}__", lambda self, other, name=name: call(name, other, self))
@@ -432,7 +465,7 @@ def _operators() -> None:
     SymbolicArray.__abs__ = lambda self: call("absolute", self)  # type: ignore[attr-defined]
     SymbolicArray.__invert__ = lambda self: call("logical_not", self)  # type: ignore[attr-defined]
     SymbolicArray.__pos__ = lambda self: self  # type: ignore[attr-defined]
-    for method in "sum mean var std max min clip".split():
+    for method in ["sum", "mean", "var", "std", "max", "min", "clip"]:
         setattr(SymbolicArray, method, lambda self, *a, method=method, **k: call(method, self, *a, **k))
 
 

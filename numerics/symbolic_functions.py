@@ -217,7 +217,10 @@ def _einsum(subscripts: str, *operands: Any, **_: Any) -> SymbolicArray:
 # Making and moving ---------------------------------------------------------------------------------------------------
 def _shape(shape: Any) -> list[Any]:
     sizes = list(shape) if isinstance(shape, (tuple, list)) else [shape]
-    return [None if isinstance(n, int) and n == 1 else t.fresh_axis(n.expr if isinstance(n, SymbolicSize) else int(n)) for n in sizes]
+    return [
+        None if isinstance(n, int) and n == 1 else t.fresh_axis(n.expr if isinstance(n, SymbolicSize) else int(n))
+        for n in sizes
+    ]
 
 
 def _full(shape: Any, value: Any, *_: Any) -> SymbolicArray:

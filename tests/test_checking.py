@@ -95,7 +95,7 @@ def test_accused_gradient_is_right(row):
         assert result.formula.ok, str(result)
 
 
-# Layers in ordinary NumPy: (forward, right backward, shapes, {mistake: (wrong backward, words of the diagnosis)}) ------
+# Layers in ordinary NumPy: (forward, right backward, shapes, {mistake: (wrong backward, words of the diagnosis)})
 def _dense(x, W, b):
     return x @ W + b
 
@@ -226,7 +226,10 @@ LAYERS = {
         {"x": (2, 3), "h": (2, 4), "W": (3, 4), "U": (4, 4)},
         {
             "of z": (lambda dh, x, h, W, U: _tanh_cell_backward(dh, x, h, W, U, lambda z, a: 1 - z * z), "1 − z²"),
-            "missing": (lambda dh, x, h, W, U: _tanh_cell_backward(dh, x, h, W, U, lambda z, a: 1 + 0 * z), "tanh is missing"),
+            "missing": (
+                lambda dh, x, h, W, U: _tanh_cell_backward(dh, x, h, W, U, lambda z, a: 1 + 0 * z),
+                "tanh is missing",
+            ),
         },
     ),
     "mean squared error": (
@@ -367,7 +370,7 @@ def test_conventions_without_upstream_and_with_a_cache():
     def loss(x, w):
         return np.sum((x @ w) ** 2)
 
-    assert check(lambda x, w: (2 * x.T @ (x @ w)), forward=loss, shapes={"x": (3, 2), "w": (2,)}, wrt="w").formula.ok
+    assert check(lambda x, w: 2 * x.T @ (x @ w), forward=loss, shapes={"x": (3, 2), "w": (2,)}, wrt="w").formula.ok
 
     def forward(x, w):
         return x @ w, (x, w)

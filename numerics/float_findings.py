@@ -1,0 +1,233 @@
+"""The findings ``floats``, ``domain`` and ``contract``: the person's code as shipped, in floating point."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from flint import arb
+
+from .exact_scalars import BITS, Ball
+from .findings import Evidence, Finding, compact, show
+from .probing import SPECIAL_VALUES, Point, Sampler, extreme_points, special_points
+from .subject import ExactRun, FloatRun, Subject, run_exact, run_floats
+
+
+# Floats and domain ---------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Worst:
+    """The largest error met, and where."""
+
+    ulp: float = 0.0
+    relative: float = 0.0
+    where: str = ""
+    size: float = 0.0  # of the inputs there: the smallest place is the one to report
+
+
+def is_elementwise(run: ExactRun) -> bool:
+    """Tell whether each output depends on its own entry of each input alone, in this run."""
+    if len(run.outputs) != 1 or not run.leaves:
+        return False
+    output = np.asarray(run.outputs[0].view(np.ndarray)) if isinstance(run.outputs[0], np.ndarray) else None
+    shapes = {np.shape(v) for v in run.point.inputs.values() if isinstance(v, np.ndarray)}
+    if output is None or output.ndim == 0 or shapes != {output.shape} or output.dtype != object:
+        return False
+    places = {leaf: spot for n in run.true for spot, leaf in np.ndenumerate(run.leaves[n].view(np.ndarray))}
+    return all(_leaf_places(ball, places) <= {spot} for spot, ball in np.ndenumerate(output))
+
+
+def _leaf_places(ball: Ball, places: Mapping[Ball, Any]) -> set[Any]:
+    seen, found, stack = set(), set(), [ball]
+    while stack:
+        each = stack.pop()
+        if each in seen:
+            continue
+        seen.add(each)
+        if each in places:
+            found.add(places[each])
+        stack.extend(parent for parent, _ in each.parents)
+    return found
+
+
+def float_points(sampler: Sampler, elementwise: bool, seed: int) -> Iterable[Point]:
+    """Yield generic and adversarial points; an elementwise function also meets every special value."""
+    for k in range(4):
+        yield sampler.point(seed + k)
+    yield from extreme_points(sampler, seed)
+    for kind in sampler.kinds:
+        if elementwise and kind.kind == "real":
+            yield from special_points(sampler, kind.name, SPECIAL_VALUES, seed)
+
+
+def measure(
+    subject: Subject, sampler: Sampler, elementwise: bool, seed: int, dtypes: Sequence[str], refuted: Sequence[str] = ()
+) -> tuple[Finding, Finding]:
+    """Return the findings ``floats`` and ``domain``: the person's code as shipped against the exact gradient.
+
+    Where the formula of a gradient is refuted, its floats are held against the exact value of that formula.
+    """
+    worst = {(dtype, group): Worst() for dtype in dtypes for group in ("generic", "adversarial")}
+    lost: dict[str, Worst] = {}
+    broken: list[tuple[float, str]] = []
+    count = 0
+    for point in float_points(sampler, elementwise, seed):
+        try:
+            run = run_exact(subject, point, only_true=not refuted)
+            if elementwise and _cancelled(run):  # σ′(−710) beside 1: 300 digits do not reach it
+                run = run_exact(subject, point, only_true=not refuted, bits=4 * BITS)
+        except Exception:
+            continue
+        own = {n: run.yours[n] for n in refuted if run.yours[n] is not None and run.yours[n].shape == run.true[n].shape}
+        run = replace(run, true={**run.true, **own})
+        if run.ties:
+            continue  # the derivative jumps here: the finding on kinks looks at it
+        for dtype in dtypes:
+            try:
+                floats = run_floats(subject, point, run.upstream, dtype)
+            except Exception as error:
+                broken.append((0.0, f"{dtype}: raises {type(error).__name__} for {point.label}"))
+                continue
+            count += 1
+            group = "generic" if point.label == "generic" else "adversarial"
+            error, trouble = _errors(subject, run, floats, dtype, elementwise)
+            broken += trouble
+            if error.ulp > worst[dtype, group].ulp:
+                worst[dtype, group] = error
+            bad = error.relative > float(np.finfo(dtype).eps) ** 0.5 and (elementwise or group == "generic")
+            if bad and (dtype not in lost or error.size < lost[dtype].size):
+                lost[dtype] = error
+    return _float_finding(worst, lost, dtypes, count, refuted), _domain_finding(
+        [text for _, text in sorted(broken)], count
+    )
+
+
+def _cancelled(run: ExactRun) -> bool:
+    return any(ball.value.rel_accuracy_bits() < 60 for true in run.true.values() for ball in true.reshape(-1))
+
+
+def _errors(
+    subject: Subject, run: ExactRun, floats: FloatRun, dtype: str, elementwise: bool
+) -> tuple[Worst, list[Any]]:
+    limits, worst, trouble = np.finfo(dtype), Worst(), []
+    largest, smallest = arb(float(limits.max)), arb(float(limits.tiny))
+    for name in subject.wrt:
+        value = floats.gradients[name]
+        true = run.true[name]
+        array = np.asarray(value, dtype=float) if value is not None else np.empty(0)
+        if array.shape != true.shape:
+            continue
+        finite = [abs(v.value) for v in true.reshape(-1) if v.value.is_finite()]
+        scale = max(finite, default=arb(0))
+        if scale < arb(2) ** -900:  # an exact 0: the size of an error is that of what cancels
+            scale = max((arb(float(np.abs(u).max())) for u in run.upstream if u.size), default=arb(1))
+        for spot in np.ndindex(*true.shape):
+            exact, got = true[spot].value, float(array[spot])
+            if not exact.is_finite() or abs(exact) > largest:
+                continue
+            where = _where(run.point, spot, elementwise, name)
+            if not np.isfinite(got):
+                trouble.append(
+                    (_size(run.point, spot, elementwise), f"{dtype}: {got} for {where}, exact {show(exact)}")
+                )
+                continue
+            if exact.rel_accuracy_bits() < 60:  # 0 up to the radius of 300 digits
+                exact = arb(0)
+            size = max(abs(exact) if elementwise else scale, smallest)
+            gap = abs(arb(got) - exact).abs_upper()
+            relative = _plain_float(gap / size)
+            ulp = relative / float(limits.eps) if relative < 1e300 else float("inf")
+            if ulp > worst.ulp:
+                worst = Worst(ulp, relative, where, _size(run.point, spot, elementwise))
+    return worst, sorted(trouble)[:1]
+
+
+def _size(point: Point, spot: tuple[int, ...], elementwise: bool) -> float:
+    """Return the size of the inputs at a place, so that the smallest place where something breaks is reported."""
+    sizes = [np.abs(v[spot] if elementwise else v).max() for v in point.inputs.values() if _real(v) and v.size]
+    return float(max(sizes, default=0.0))
+
+
+def _real(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
+def _plain_float(value: arb) -> float:
+    """Return an upper bound as a float; what is below or above every float becomes 0 or infinity."""
+    return 0.0 if value < arb(2) ** -1000 else float("inf") if value > arb(2) ** 1000 else float(value.abs_upper())
+
+
+def _where(point: Point, spot: tuple[int, ...], elementwise: bool, name: str) -> str:
+    if elementwise:
+        shown = ", ".join(
+            f"{n} = {compact(np.asarray(v[spot]))}" for n, v in point.inputs.items() if isinstance(v, np.ndarray)
+        )
+        return f"{shown}"
+    return f"d/d{name}, {point.label}" if point.label != "generic" else f"d/d{name}"
+
+
+def _float_finding(
+    worst: Mapping[Any, Worst], lost: Mapping[str, Worst], dtypes: Sequence[str], count: int, refuted: Sequence[str]
+) -> Finding:
+    if not count:
+        return Finding("not decided", "no float run could be compared")
+    parts = [
+        f"{dtype} {_ulps(worst[dtype, 'generic'])} generic, {_ulps(worst[dtype, 'adversarial'])} adversarial"
+        for dtype in dtypes
+    ]
+    failed = [f"{d} loses {100 * min(1.0, e.relative):.3g}% of the value at {e.where}" for d, e in lost.items()]
+    details = {f"{dtype} {group}": {"ulp": w.ulp, "where": w.where} for (dtype, group), w in worst.items()}
+    of = " (against the formula as you wrote it)" if refuted else ""
+    if failed:
+        return Finding("failed", "; ".join(failed) + of, details=details)
+    return Finding("ok", "; ".join(parts) + of, details=details)
+
+
+def _ulps(worst: Worst) -> str:
+    return f"{worst.ulp:.1f} ULP" if worst.ulp < 1000 else f"{worst.ulp:.1e} ULP ({worst.where})"
+
+
+def _domain_finding(broken: Sequence[str], count: int) -> Finding:
+    if broken:
+        return Finding("failed", broken[0], details={"all": list(dict.fromkeys(broken))})
+    if not count:
+        return Finding("not decided", "no float run could be compared")
+    return Finding("ok", f"finite wherever the exact gradient is, at {count} probes")
+
+
+# Contract ------------------------------------------------------------------------------------------------------------
+def contract(subject: Subject, run: ExactRun, evidence: Evidence) -> Finding:
+    """Return the finding on behaviour: mutated arguments, shapes, None, failing at other shapes."""
+    troubles = list(evidence.failures)
+    notes: list[str] = []
+    try:
+        floats = run_floats(subject, run.point, run.upstream, "float32")
+    except Exception as error:
+        return Finding("failed", f"raises {type(error).__name__} on float32 inputs: {error}"[:140])
+    for name, value in floats.handed.items():
+        if not _equal(value, floats.before[name]):
+            troubles.append(f"changes its argument {name} in place")
+    for name, gradient in floats.gradients.items():
+        if gradient is None:
+            troubles.append(f"returns None for {name}")
+            continue
+        shape = np.shape(run.point.inputs[name])
+        if np.shape(gradient) != shape:
+            troubles.append(f"the gradient for {name} has the shape {np.shape(gradient)}, expected {shape}")
+        if isinstance(gradient, np.ndarray):
+            shared = [
+                n for n, v in floats.handed.items() if isinstance(v, np.ndarray) and np.shares_memory(gradient, v)
+            ]
+            notes += [f"{name}'s gradient is the array {n} itself" for n in shared]
+            if gradient.dtype != np.float32 and gradient.dtype.kind == "f":
+                notes.append(f"float32 in, {gradient.dtype} out for {name}")
+    if troubles:
+        return Finding("failed", troubles[0], details={"all": troubles, "notes": notes})
+    return Finding("ok", "; ".join(notes[:2]) or "arguments unchanged, shapes right", details={"notes": notes})
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, tuple):
+        return all(_equal(p, q) for p, q in zip(a, b, strict=True))
+    return np.array_equal(a, b, equal_nan=True) if isinstance(a, np.ndarray) else True

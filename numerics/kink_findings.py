@@ -1,0 +1,160 @@
+"""The finding ``kinks``: what the code returns where a branch switches, against the one-sided derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from flint import arb, fmpq
+
+from .exact_scalars import NotDecided
+from .findings import Finding, compact, show
+from .probing import Point, Sampler, dyadic, extreme_points
+from .subject import ExactRun, Subject, run_exact, run_floats
+
+#: Shifts for one-sided limits: far below any float, far above the radius of 1000-bit balls.
+SHIFT_BITS = 200
+
+
+# Kinks ---------------------------------------------------------------------------------------------------------------
+def limits(subject: Subject, point: Point, upstream: Any, seed: int) -> list[Mapping[str, Any]]:
+    """Return the true gradients at twelve points around ``point``, nearer than any float: one-sided limits."""
+    found = []
+    rng = np.random.default_rng(seed + 17)
+    for _ in range(6):
+        steps = {
+            n: dyadic(rng, np.shape(v))
+            for n, v in point.inputs.items()
+            if isinstance(v, np.ndarray) and v.dtype.kind == "f"
+        }
+        for sign in (1, -1):
+            shift = {n: _tiny(sign * np.asarray(u)) for n, u in steps.items()}
+            run = run_exact(subject, point, upstream=upstream, shift=shift, only_true=True)
+            if any(not v.value.is_finite() for g in run.true.values() for v in g.reshape(-1)):
+                return []
+            found.append(run.true)
+    return found
+
+
+def _tiny(steps: Any) -> np.ndarray[Any, Any]:
+    out = np.empty(np.shape(steps), dtype=object)
+    for spot in np.ndindex(*out.shape):
+        top, bottom = float(steps[spot]).as_integer_ratio()
+        out[spot] = fmpq(top, bottom * 2**SHIFT_BITS)
+    return out
+
+
+def kink_points(sampler: Sampler, thresholds: Iterable[Fraction], seed: int) -> Iterable[Point]:
+    """Yield the exact points: zeros, ones, equal entries, and every threshold that the code compares an input with."""
+    for point in extreme_points(sampler, seed):
+        if "scaled" not in point.label:
+            yield point
+    for kind in sampler.kinds:
+        if kind.kind == "real" and kind.shape:
+            for value in sorted(thresholds):
+                base = sampler.point(seed + 7)
+                array = np.full(kind.shape, float(value))
+                yield replace(
+                    base, inputs={**base.inputs, kind.name: array}, label=f"{kind.name} = {compact(float(value))}"
+                )
+
+
+def kinks(
+    subject: Subject, sampler: Sampler, thresholds: Iterable[Fraction], elementwise: bool, seed: int, policy: str,
+    rounding: bool = False,
+) -> Finding:  # fmt: skip
+    """Return the finding on points where a branch switches: is the returned value a derivative there?"""
+    sides: dict[str, str] = {}
+    open_points: list[str] = []
+    failures: list[str] = []
+    probed = 0
+    for point in kink_points(sampler, thresholds, seed):
+        try:
+            base = run_exact(subject, point, only_true=True)
+            undefined = any(not v.value.is_finite() for g in base.true.values() for v in g.reshape(-1))
+        except NotDecided:
+            open_points.append(point.label)
+            continue
+        except Exception:
+            continue
+        probed += 1
+        try:
+            around = limits(subject, point, base.upstream, seed)
+        except Exception:
+            around = []
+        if not around:
+            if undefined:
+                open_points.append(point.label)
+            continue
+        failure = _judge_kink(subject, point, base, around, elementwise, policy, sides, open_points, rounding)
+        if failure:
+            failures.append(failure)
+    if failures:
+        return Finding("failed", failures[0], details={"all": failures})
+    if open_points:
+        return Finding("not decided", f"no verdict at {', '.join(dict.fromkeys(open_points))}"[:140])
+    what = "; ".join(f"{side} at {label}" for label, side in sides.items()) or "no derivative jumps"
+    return Finding("ok", f"{what} ({probed} exact points)"[:150])
+
+
+def _judge_kink(
+    subject: Subject, point: Point, base: ExactRun, around: Sequence[Mapping[str, Any]], elementwise: bool, policy: str,
+    sides: dict[str, str], open_points: list[str], rounding: bool,
+) -> str:  # fmt: skip
+    bits = 40 if rounding else SHIFT_BITS // 2  # rounded constants agree in the digits of a double only
+    try:
+        run = run_exact(subject, point, upstream=base.upstream)
+    except Exception:
+        run = None
+    floats = run_floats(subject, point, base.upstream, "float64")
+    for name in subject.wrt:
+        shape = base.true[name].shape
+        returned = floats.gradients[name]
+        array = np.asarray(returned, dtype=float) if returned is not None else np.empty(0)
+        if array.shape != shape:
+            continue
+        for spot in np.ndindex(*shape):
+            values = [g[name][spot].value for g in around]
+            low, high = min(values, key=lambda v: float(v.mid())), max(values, key=lambda v: float(v.mid()))
+            yours = run.yours[name][spot].value if run is not None and run.yours[name] is not None else arb("nan")
+            if not yours.is_finite():
+                if np.isfinite(array[spot]):
+                    continue
+                return f"{array[spot]} at {point.label} ({_side_text(low, high)})"
+            verdict = _side(yours, low, high, base.true[name][spot].value, policy, bits)
+            if verdict == "outside" and not _close(low, high) and not elementwise:
+                if point.label not in open_points and policy == "interval":
+                    open_points.append(point.label)
+            elif verdict in ("outside", "other branch"):
+                note = "where the gradient exists: " if _close(low, high) else ""
+                return f"at {point.label} {note}yours {show(yours)}, {_side_text(low, high)}"
+            elif verdict != "smooth":
+                sides.setdefault(point.label, verdict)
+    return ""
+
+
+def _close(a: arb, b: arb, bits: int = SHIFT_BITS // 2) -> bool:
+    scale = max(abs(a).abs_upper(), abs(b).abs_upper(), arb(1))
+    return (a - b).abs_upper() < scale * arb(2) ** -bits
+
+
+def _side_text(low: arb, high: arb) -> str:
+    return f"true {show(low)}" if _close(low, high) else f"one-sided derivatives {show(low)} and {show(high)}"
+
+
+def _side(yours: arb, low: arb, high: arb, branch: arb, policy: str, bits: int) -> str:
+    """Name where a returned value lies among the one-sided derivatives."""
+    if _close(low, high):
+        return "smooth" if _close(yours, low, bits) else "outside"
+    if policy == "branch":
+        return "forward's branch" if _close(yours, branch, bits) else "other branch"
+    if _close(yours, low, bits):
+        return "the smaller side"
+    if _close(yours, high, bits):
+        return "the larger side"
+    if _close(2 * yours, low + high, bits):
+        return "the midpoint"
+    return "inside the interval" if low < yours < high else "outside"
