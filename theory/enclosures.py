@@ -250,6 +250,8 @@ def _integer_power(b: Operand, n: int) -> Operand:
         return 1 / _integer_power(b, -n)
     if isinstance(b, arb) and n % 2 == 0 and b.contains(0):
         return arb(0).union(b.abs_upper() ** n)  # an even power is never negative, which b·b does not know
+    if isinstance(b, arb) and not b.is_exact() and b.contains(0) and b.is_finite():
+        return (b.lower() ** n).union(b.upper() ** n)  # odd, so monotone; Arb gives NaN for a ball centred at 0
     return b**n
 
 
