@@ -142,7 +142,9 @@ def assembled(target: str, activation: str = "sigmoid", cells: int = 16, interva
     from ..theory.approximation import choose
 
     row, _ = choose(activation, None)
-    return approximate(target, activation, units=max(1, row.units(cells)), construction=row.name, interval=interval)
+    return approximate(
+        target, activation, units=max(1, cells + row.extra_units), construction=row.name, interval=interval
+    )
 
 
 # --- What is said ---------------------------------------------------------------------------------------------------

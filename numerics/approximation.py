@@ -65,7 +65,8 @@ class FloatNetwork:
                 raise InputError(f"the network's {what} do not fit in {dtype}")
             return array
 
-        knots, weights, outer = (rounded(getattr(network, name), name) for name in ("knots", "weights", "outer"))
+        knots, weights = rounded(network.knots, "knots"), rounded(network.weights, "weights")
+        outer = rounded(network.outer, "outer weights")
         (offset, shift) = rounded((network.offset, network.shift), "offset and shift")
         return cls(network.activation, dtype, offset, knots, weights, outer, shift)
 

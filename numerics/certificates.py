@@ -28,7 +28,7 @@ from ..theory.errors import Unsupported
 from ..theory.gates import step
 from ..theory.pieces import pieces
 from ..theory.shallow import Network
-from ..theory.supremum import PRECISION, exact, interval_ball
+from ..theory.supremum import PRECISION, bottom, interval_ball, top
 from ..theory.symbols import x
 from ..theory.target import SmoothPiece, Target
 from .approximation import FloatNetwork
@@ -117,14 +117,14 @@ def _branch(
     waiting, unbounded, boxes = list(parts), [], 0
     while True:
         for u, v in waiting:
-            value, point, top = bound(u, v)
+            value, point, most = bound(u, v)
             boxes += 1
             if value > best:
                 best, where = value, point
-            if top is None:
+            if most is None:
                 unbounded.append((u, v))
             else:
-                heapq.heappush(heap, (-top, u, v))
+                heapq.heappush(heap, (-most, u, v))
             if advance is not None:
                 advance(1)
         if unbounded:
@@ -132,9 +132,9 @@ def _branch(
             if boxes >= budget or v - u < Fraction(1, 2**60):
                 raise Unsupported(f"not decided: no finite bound of the error near x = {float(u):.6g} in {boxes} boxes")
         else:
-            top, u, v = heap[0]
-            if boxes >= budget or -top <= best * (1 + tolerance):
-                return best, where, -top, boxes
+            most, u, v = heap[0]
+            if boxes >= budget or -most <= best * (1 + tolerance):
+                return best, where, -most, boxes
             heapq.heappop(heap)
         waiting = [(u, (u + v) / 2), ((u + v) / 2, v)]
 
@@ -225,10 +225,10 @@ def _linear_bound(network: Network, f: Target) -> Bound:
 
     def bound(u: Fraction, v: Fraction) -> Verdict:
         ends = [value(exact_value(p)) - exact_value(line.at(p)) for p in (u, v)]
-        sizes = [(exact(e.abs_lower()), p) for e, p in zip(ends, (u, v), strict=True)]
+        sizes = [(bottom(e.abs_lower()), p) for e, p in zip(ends, (u, v), strict=True)]
         least, point = max(sizes)
-        high = max(exact(e.upper()) for e in ends)
-        low = min(exact(e.lower()) for e in ends)
+        high = max(top(e) for e in ends)
+        low = min(bottom(e) for e in ends)
         h, second = v - u, _second(f, u, v)
         if second is None:
             return least, point, max(high, -low) + steep * h / 2
@@ -244,7 +244,7 @@ def _second(f: Target, u: Fraction, v: Fraction) -> tuple[Fraction, Fraction] | 
     if expr is None:
         return None
     ball = ball_function(expr.diff(x, 2))(interval_ball(u, v))
-    return (exact(ball.lower()), exact(ball.upper())) if ball.is_finite() else None
+    return (bottom(ball), top(ball)) if ball.is_finite() else None
 
 
 def _branch_over(f: Target, u: Fraction, v: Fraction) -> SmoothPiece:
@@ -389,17 +389,17 @@ def _taylor_bound(network: Network, f: Target) -> Bound:
         constant += units.constant(first, last)
         expr = _branch_over(f, u, v).expr
         here = _error_at(network, f, units, middle)
-        least = exact(here.abs_lower()) if here.is_finite() else Fraction(-1)
+        least = bottom(here.abs_lower()) if here.is_finite() else Fraction(-1)
         if expr is None:
             constant -= ball_function(f.expr)(box)
         centre, over = (units.series(p, expr, smooth) for p in (exact_value(middle), box))
         if centre is None or over is None or not over[_ORDER].is_finite() or not constant.is_finite():
             return least, middle, None
-        top = (centre[0] + constant).abs_upper()
+        most = (centre[0] + constant).abs_upper()
         for order in range(1, _ORDER):
-            top += centre[order].abs_upper() * radius**order
-        top += over[_ORDER].abs_upper() * radius**_ORDER
-        return least, middle, exact(arb(top).upper())
+            most += centre[order].abs_upper() * radius**order
+        most += over[_ORDER].abs_upper() * radius**_ORDER
+        return least, middle, top(arb(most))
 
     return bound
 

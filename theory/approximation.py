@@ -23,7 +23,7 @@ from .gates import PolynomialActivation, hinge, step
 from .interpolation import balanced, balanced_design, interpolation, interpolation_design
 from .shallow import Design, Network, Term
 from .staircases import costarelli, costarelli_design, staircase, staircase_design
-from .supremum import PRECISION, exact, readable
+from .supremum import PRECISION, bottom, exact, readable
 from .target import Target, rational, target
 
 #: Larger networks are refused: the bound would still hold, but building and running them is no demonstration.
@@ -49,9 +49,9 @@ class Construction:
     prepare: Callable[[str | Activation], Any]
     design: Callable[[Target, Any, int], Design]
     build: Build
-    #: the smallest number of cells that makes sense, and the units that n cells need.
+    #: the smallest number of cells that makes sense, and how many more units than cells are needed.
     least: int = 1
-    units: Callable[[int], int] = lambda cells: cells
+    extra_units: int = 0
 
 
 @dataclass(frozen=True)
@@ -139,20 +139,24 @@ def choose(spec: str | Activation, name: str | None, goal: Target | None = None)
 def polynomial_barrier(f: Target, degree: int) -> Fraction:
     """A proven lower bound of sup|p − f| over all polynomials p of that degree (de la Vallée Poussin 1910).
 
-    With d + 2 points and the divided-difference weights λ, which annihilate degree d: |Σ λ_i f(x_i)| / Σ|λ_i|.
+    With d + 2 points and the divided-difference weights λ, which annihilate degree d: |Σ λ_i f(x_i)| / Σ|λ_i|. Also
+    with d + 3 points, since symmetry may make the first sum vanish.
 
-    >>> polynomial_barrier(target("x**2"), 2)
-    Fraction(0, 1)
+    >>> polynomial_barrier(target("x**2"), 2) < Fraction(1, 10**20)
+    True
     """
+    return max(_divided_difference(f, degree + extra) for extra in (2, 3))
+
+
+def _divided_difference(f: Target, count: int) -> Fraction:
+    """|Σ λ_i f(x_i)| / Σ|λ_i| at Chebyshev's extremal points, bounded from below."""
     with flint.ctx.workprec(4 * PRECISION):
-        nodes = [exact((arb.pi() * k / (degree + 1)).cos().mid()) for k in range(degree + 2)]
+        nodes = [exact((arb.pi() * k / (count - 1)).cos().mid()) for k in range(count)]
         points = [f.a + f.length * (1 + Fraction(round(node * 2**20), 2**20)) / 2 for node in nodes]
         weights = [1 / _product(p - q for q in points if q != p) for p in points]
         value = ball_function(f.expr)
         total = sum((exact_value(w) * value(exact_value(p)) for w, p in zip(weights, points)), arb(0))
-        least: Fraction = exact(total.abs_lower()) / sum(abs(w) for w in weights)
-    # An exact zero stays a tiny ball: below this it is noise, and the honest lower bound is 0.
-    return least
+        return bottom(total.abs_lower()) / sum(abs(w) for w in weights)
 
 
 def _product(factors: Any) -> Fraction:
@@ -168,12 +172,9 @@ def _bits(goal: Fraction) -> int:
 
 
 def _cells_for_units(row: Construction, units: int) -> int:
-    cells = row.least
-    while row.units(cells + 1) <= units and cells < MAX_UNITS:
-        step_size = max(1, (units - row.units(cells)) // max(1, row.units(cells + 1) - row.units(cells)))
-        cells += step_size if row.units(cells + step_size) <= units else 1
-    if row.units(cells) > units:
-        raise InputError(f"construction {row.name!r} needs at least {row.units(cells)} units")
+    cells = units - row.extra_units
+    if cells < row.least:
+        raise InputError(f"construction {row.name!r} needs at least {row.least + row.extra_units} units")
     return cells
 
 
@@ -184,28 +185,20 @@ def _cells_for(row: Construction, f: Target, part: Any, epsilon: Fraction) -> in
     def enough(cells: int) -> bool:
         return row.design(f, part, cells).bound <= goal
 
-    high = row.least
+    most, high = _cells_for_units(row, MAX_UNITS), row.least
     while not enough(high):
-        if row.units(high) >= MAX_UNITS:
+        if high == most:
             reach = readable(row.design(f, part, high).bound, 2)
             raise InputError(
                 f"epsilon = {readable(epsilon)} needs more than {MAX_UNITS} units of {row.title}; "
                 f"{high} cells reach {reach}: choose a larger epsilon" + (", or relu" if row.prepare is step else "")
             )
-        high = min(2 * high, MAX_UNITS)
+        high = min(2 * high, most)
     low = max(row.least - 1, high // 2)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
     return high
-
-
-def _cells_minus_one(cells: int) -> int:
-    return cells - 1
-
-
-def _cells_plus_one(cells: int) -> int:
-    return cells + 1
 
 
 _ROWS = (
@@ -228,7 +221,7 @@ _ROWS = (
         prepare=step,
         design=staircase_design,
         build=staircase,
-        units=_cells_minus_one,
+        extra_units=-1,
     ),
     Construction(
         name="costarelli_spigler",
@@ -240,7 +233,7 @@ _ROWS = (
         design=costarelli_design,
         build=costarelli,
         least=3,
-        units=_cells_plus_one,
+        extra_units=1,
     ),
     Construction(
         name="balanced_interpolation",

@@ -26,7 +26,7 @@ from .activations import Activation, activation
 from .enclosures import ball_function, enclose, exact_value
 from .errors import Unsupported
 from .pieces import Piece, pieces
-from .supremum import PRECISION, exact, supremum
+from .supremum import PRECISION, bottom, supremum, top
 from .symbols import x
 from .tails import Tail, first_decided
 
@@ -96,8 +96,8 @@ class Step:
         points = _graded(limit)
         with flint.ctx.workprec(PRECISION):
             ends = [falling(exact_value(p)) for p in points]
-            highest = [min(max(exact(e.upper()), Fraction(0)), Fraction(1)) for e in ends]
-            lowest = [min(max(exact(e.lower()), Fraction(0)), Fraction(1)) for e in ends]
+            highest = [min(max(top(e), Fraction(0)), Fraction(1)) for e in ends]
+            lowest = [min(max(bottom(e), Fraction(0)), Fraction(1)) for e in ends]
         widths = [v - u for u, v in pairwise(points)]
         return (
             sum((w * low for w, low in zip(widths, lowest[1:])), Fraction(0)),
@@ -208,7 +208,7 @@ def _cut(part: Piece, question: Callable[[Tail], Any]) -> tuple[Fraction, Fracti
     for side, end in ((-1, part.left), (1, part.right)):
         if end.is_finite:
             ball = enclose(end)
-            ends.append(exact(ball.lower() if side < 0 else ball.upper()))
+            ends.append(bottom(ball) if side < 0 else top(ball))
         else:
             answer, start = first_decided(part.expr if side > 0 else part.expr.subs(x, -x), question)
             ends.append(side * start)
@@ -258,7 +258,7 @@ def _largest_magnitude(difference: sympy.Expr) -> Fraction | None:
         bounds = []
         for part in pieces(difference):
             a, b, tails = _cut(part, lambda t: t.enclosure())
-            bounds += [exact(ball.abs_upper()) for ball in tails]
+            bounds += [top(ball.abs_upper()) for ball in tails]
             if a < b:
                 value = ball_function(part.expr)
                 bounds.append(supremum(lambda t, g=value: abs(g(t)), a, b).upper)  # type: ignore[misc]
@@ -292,7 +292,7 @@ def upper(expression: sympy.Expr) -> Fraction:
     ball: arb = enclose(sympy.sympify(expression), digits=30)
     if not ball.is_finite():
         raise Unsupported(f"no finite enclosure of {str(expression)[:60]}")
-    return exact(ball.upper())
+    return top(ball)
 
 
 def _fraction(value: sympy.Rational) -> Fraction:

@@ -19,7 +19,7 @@ from .enclosures import ball_function, enclose, exact_value
 from .errors import InputError
 from .gates import Step, step, upper
 from .shallow import Design, Network, Term, dyadic_values
-from .supremum import PRECISION, exact, readable
+from .supremum import PRECISION, nearest, readable, top
 from .target import Target, rational
 
 #: Steepness and scale are rounded up to this many bits after the point: short weights, slightly better bound.
@@ -73,8 +73,8 @@ def costarelli_design(f: Target, part: Step, cells: int) -> Design:
     slope, h = f.lipschitz.upper, f.length / cells
     steepness = round_up(upper(sympy.log(cells - 1)) / h)
     with flint.ctx.workprec(PRECISION):
-        missing = exact((1 - ball_function(part.distribution)(exact_value(steepness * h))).upper())
-        start = exact(f.ball(f.a).abs_upper())
+        missing = top(1 - ball_function(part.distribution)(exact_value(steepness * h)))
+        start = top(f.ball(f.a).abs_upper())
     terms = (
         Term("one cell", "L·h", slope * h),
         Term("smeared steps", "L·E|Z|/w", slope * part.smear(steepness, f.length) if slope else Fraction(0)),
@@ -120,9 +120,9 @@ def _dyadic(value: sympy.Expr, bits: int) -> tuple[Fraction, Fraction]:
     if value.is_Rational:
         return Fraction(int(value.p), int(value.q)), Fraction(0)
     ball = enclose(value, digits=bits // 3 + 10)
-    middle = exact(ball.mid())
+    middle, radius = nearest(ball)
     rounded = Fraction(round(middle * 2**bits), 2**bits)
-    return rounded, abs(rounded - middle) + exact(ball.rad())
+    return rounded, abs(rounded - middle) + radius
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class Bump:
         with flint.ctx.workprec(PRECISION):
             distribution = ball_function(self.part.distribution)
             reach = exact_value(self.steepness * margin)
-            return exact(((1 - distribution(reach)) + distribution(-reach)).upper())
+            return top((1 - distribution(reach)) + distribution(-reach))
 
 
 def bump(spec: str | Activation, left: Any, right: Any, steepness: Any) -> Bump:

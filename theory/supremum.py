@@ -20,6 +20,8 @@ Ball = Callable[[arb], arb]
 
 #: A box this many halvings deep that still has no finite enclosure is taken for a singularity.
 MAX_DEPTH = 44
+#: Exact rationals beyond 2^±this would fill the memory.
+MAX_EXPONENT = 100_000
 #: Working precision in bits: far above the tolerances asked for, so that rounding never decides.
 PRECISION = 96
 
@@ -85,24 +87,64 @@ def interval_ball(u: Fraction, v: Fraction) -> arb:
 
 
 def upper_end(ball: arb) -> Fraction | None:
-    """The upper end of a ball as an exact rational; None where it is not finite."""
-    return exact(ball.upper()) if ball.is_finite() else None
+    """The upper end of a ball as a rational; None where it is not finite, or too large to be of use."""
+    return top(ball) if ball.is_finite() and _exponent(ball.upper()) <= MAX_EXPONENT else None
 
 
 def lower_end(ball: arb) -> Fraction | None:
-    """The lower end of a ball as an exact rational; None where it is not finite."""
-    return exact(ball.lower()) if ball.is_finite() else None
+    """The lower end of a ball as a rational; None where it is not finite, or too large to be of use."""
+    return bottom(ball) if ball.is_finite() and _exponent(ball.lower()) <= MAX_EXPONENT else None
+
+
+def top(ball: arb) -> Fraction:
+    """The upper end of a finite ball; a number too near 0 for an exact rational is rounded up.
+
+    >>> top(arb(3, 0.5)) >= Fraction(7, 2), 0 < top((-arb(10) ** 9).exp()) < Fraction(1, 10**100)
+    (True, True)
+    """
+    point = ball.upper()
+    if _exponent(point) < -MAX_EXPONENT:
+        return _TINY if point > 0 else Fraction(0)
+    return exact(point)
+
+
+def bottom(ball: arb) -> Fraction:
+    """The lower end of a finite ball; a number too near 0 for an exact rational is rounded down."""
+    return -top(-ball)
+
+
+def nearest(ball: arb) -> tuple[Fraction, Fraction]:
+    """A rational near the middle of a finite ball, and a bound of its distance from every point of the ball."""
+    if _exponent(ball.mid()) < -MAX_EXPONENT:
+        return Fraction(0), top(ball.abs_upper())
+    return exact(ball.mid()), top(ball.rad())
 
 
 def exact(point: arb) -> Fraction:
-    """The rational value of an exact ball (a midpoint or an end)."""
+    """The rational value of an exact ball (a midpoint or an end); raises Unsupported where it would fill the memory."""
     mantissa, exponent = (int(part) for part in point.man_exp())
+    if abs(exponent) > MAX_EXPONENT:
+        size = "large" if exponent > 0 else "small"
+        raise Unsupported(f"values as {size} as 2^{exponent} are beyond what is treated")
     return Fraction(mantissa * 2**exponent) if exponent >= 0 else Fraction(mantissa, 2**-exponent)
+
+
+_TINY = Fraction(1, 2 ** (MAX_EXPONENT // 4))
+
+
+def _exponent(point: arb) -> int:
+    return int(point.man_exp()[1])
 
 
 def readable(value: Fraction, digits: int = 6) -> str:
     """The rational for a person: a short decimal (nearest, not a bound)."""
-    return f"{float(value):.{digits}g}"
+    try:
+        nearest = float(value)
+        if nearest or not value:
+            return f"{nearest:.{digits}g}"
+    except OverflowError:
+        pass
+    return f"{'-' if value < 0 else ''}1e{len(str(abs(value.numerator))) - len(str(value.denominator))}"
 
 
 def _best_point(g: Ball, points: tuple[Fraction, ...]) -> tuple[Fraction | None, Fraction]:

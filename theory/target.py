@@ -20,7 +20,7 @@ from .enclosures import ball_function, enclose, exact_value
 from .errors import InputError, Unsupported
 from .parsing import parse_formula
 from .pieces import borders, pieces
-from .supremum import PRECISION, Supremum, Unbounded, exact, readable, supremum
+from .supremum import PRECISION, Supremum, Unbounded, bottom, exact, nearest, readable, supremum
 from .symbols import x
 
 #: An irrational kink is boxed into a cell this much narrower than the interval; the Lipschitz bound covers the cell.
@@ -132,9 +132,8 @@ class Target:
         ball = self.ball(point, bits + 64)
         if not ball.is_finite():
             raise InputError(f"target {self.text!r} is not defined at x = {readable(point)}")
-        middle, radius = exact(ball.mid()), exact(ball.rad())
-        scaled = middle * 2**bits
-        value = Fraction(round(scaled), 2**bits)
+        middle, radius = nearest(ball)
+        value = Fraction(round(middle * 2**bits), 2**bits)
         return value, abs(value - middle) + radius
 
 
@@ -172,6 +171,8 @@ def _ends(interval: tuple[object, object] | str) -> tuple[Fraction, Fraction]:
 def rational(value: object, what: str) -> Fraction:
     """``value`` as an exact rational: text may be a decimal, a fraction or a constant formula without x ("1/3")."""
     text = str(value).strip()
+    if text.lower().lstrip("+-") in {"nan", "inf", "infinity", "oo"}:
+        raise InputError(f"{what} must be a finite number, not {text}")
     try:
         number = Fraction(value) if isinstance(value, (int, Fraction)) else parse_formula(text, variables=())
         if isinstance(number, sympy.Rational):
@@ -206,7 +207,7 @@ def _slope(f: Target, piece: SmoothPiece) -> Supremum:
     except Unbounded as error:
         near, beside = readable(error.where), _beside(f, error.where)
         with flint.ctx.workprec(PRECISION):
-            steep = readable(exact(abs(derivative(exact_value(beside))).mid()), 2)
+            steep = readable(nearest(abs(derivative(exact_value(beside))))[0], 2)
         raise Unsupported(
             f"no bound was found for the slope of {f.text!r} near x = {near} (|f′| = {steep} at distance "
             f"{readable(abs(beside - error.where), 1)}), and these theorems need one; keep away from {near}"
@@ -252,7 +253,7 @@ def _require_joint(f: Target, left: SmoothPiece, right: SmoothPiece) -> None:
         if not gap.is_finite():
             raise Unsupported(f"target {f.text!r}: cannot show that its branches meet at x = {readable(c)}")
         if not gap.contains(0):
-            half = readable(exact(gap.abs_lower()) / 2, 3)
+            half = readable(bottom(gap.abs_lower()) / 2, 3)
             raise InputError(
                 f"target {f.text!r} jumps at x = {readable(c)}: every continuous network errs by at least {half} there"
             )
