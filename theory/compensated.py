@@ -1,9 +1,9 @@
 """Steps that carry a rounding error along, for arguments of exp that must be known to more than the format's digits.
 
-exp multiplies the absolute error of its argument into a relative error of the result: with |argument| up to 745, half an
-ulp of the argument is several hundred ulp of the exponential. The argument is therefore built as hi + lo (Dekker 1971,
-Veltkamp's splitting; no fused multiply-add is needed) and exp(−(hi + lo)) = e − e·lo with e = exp(−hi). In exact arithmetic
-every lo of a product is 0, so a program with these steps still equals its formula exactly.
+exp multiplies the absolute error of its argument into a relative error of the result: with |argument| up to 745, half
+an ulp of the argument is several hundred ulp of the exponential. The argument is therefore built as hi + lo (Dekker
+1971, Veltkamp's splitting; no fused multiply-add is needed) and exp(−(hi + lo)) = e − e·lo with e = exp(−hi). In exact
+arithmetic every lo of a product is 0, so a program with these steps still equals its formula exactly.
 """
 
 from __future__ import annotations

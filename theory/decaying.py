@@ -3,7 +3,8 @@
 For x = ±a, a ≥ 0, every exponential is written through T = exp(−Q(a)) with Q ≥ 0, tanh and its kin through T, the error
 function through 1 − T·X with X = exp(u²)·erfc(u), the logarithm of a sum through log1p of its decaying part, and where
 nothing is exponential a through u = 1/a beyond 1. In the field of rational functions of these quantities the parts that
-do not decay cancel exactly, by algebra: nothing is left that overflows, and most of what would cancel in floats is gone.
+do not decay cancel exactly, by algebra: nothing is left that overflows, and most of what would cancel in floats is
+gone.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """From elements of the field of decaying quantities (:mod:`.decaying`) to steps of a program, in an order that is safe.
 
 Factors stay factors; T − 1 becomes expm1, 1 − T·X the error function; sums run by Horner's rule from the decaying terms
-to the lasting one; a is held at a value beyond which a decaying factor is 0 wherever one multiplies it (no 0·∞); and results
-near the underflow limit are multiplied by the square root of their small factor twice.
+to the lasting one; a is held at a value beyond which a decaying factor is 0 wherever one multiplies it (no 0·∞); and
+results near the underflow limit are multiplied by the square root of their small factor twice.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ NEAR_UNDERFLOW = 650
 class HalfLineLowering:
     """Lowers elements of a :class:`.HalfLine`; ``place`` holds a = |x|, or x itself where ``whole`` (polynomials).
 
-    ``border`` is where the form in a hands over to the one in u = 1/a (only without exponentials). ``suspicious`` collects the factors, as expressions in a, in which
-    terms of different signs are added: where one is zero, the result is reached by cancellation.
+    ``border`` is where the form in a hands over to the one in u = 1/a (only without exponentials). ``suspicious``
+    collects the factors, as expressions in a, in which terms of different signs are added: where one is zero, the
+    result is reached by cancellation.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class HalfLineLowering:
         return core
 
     def _without_differences_of_roots(self, e: Any) -> Any:
-        """p·S + q with terms of different signs, S a square root, becomes (p²S² − q²)/(p·S − q), which does not cancel."""
+        """p·S + q with terms of different signs, S a square root, becomes (p²S² − q²)/(p·S − q)."""
         line = self.line
         for radicand, symbol in line.roots.items():
             root = line.element_of[symbol]
@@ -221,7 +222,7 @@ class HalfLineLowering:
         return compensated.exp_of_minus(b, compensated.Pair(b.op("mul", pair.hi, factor), lo))
 
     def _with_tail(self, total: int, core: int, symbol: sympy.Symbol, k: int) -> int:
-        """Where Tᵏ nears under- or overflow: core·e·e with e = exp(−kQ/2), so that only the last product can leave the range."""
+        """Where Tᵏ nears under- or overflow: core·e·e with e = exp(−kQ/2); only the last product leaves the range."""
         b = self.b
         e = self._exp_of(symbol, sympy.Rational(k, 2))
         terms = next(t.terms for t in self.line.exponentials if t.symbol == symbol)
@@ -231,7 +232,7 @@ class HalfLineLowering:
     # ------------------------------------------------------------------------------------------------------- generators
 
     def generator(self, symbol: sympy.Symbol, held: bool = True) -> int:
-        """The place of a generator of the field; a itself is held at its limit where something decaying multiplies it."""
+        """The place of a generator of the field; ``held``: something decaying multiplies it, so a stops at its limit."""
         b, line = self.b, self.line
         if symbol == line.base:
             return self.base if held else self.place
@@ -241,9 +242,8 @@ class HalfLineLowering:
         for argument, known in line.scaled.items():
             if known == symbol:
                 return b.op("erfcx", self._in_a(argument))
-        for w, known in line.logs.items():
-            if known == symbol:
-                return b.op("log1p", self.element(line.increments[symbol]))
+        if symbol in line.increments:
+            return b.op("log1p", self.element(line.increments[symbol]))
         for radicand, known in line.roots.items():
             if known == symbol:
                 return b.op("sqrt", self._horner(line.radicand_terms(radicand), self.base))

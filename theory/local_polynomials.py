@@ -2,7 +2,8 @@
 
 Near a zero that cancellation produces (x − tanh x at 0, a root of GELU′) no rearrangement of the formula keeps its
 digits; the factor (x − c)ᵐ does. P interpolates the quotient at Chebyshev nodes; its bound is a theorem: the interval
-is cut into cells, in each of which the difference is a Taylor polynomial with the remainder enclosed over the whole cell.
+is cut into cells, in each of which the difference is a Taylor polynomial with the remainder enclosed over the whole
+cell.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ MAX_DEGREE = 26
 class LocalPolynomial:
     """``f(x) ≈ (x − c)ᵐ P(y)`` for x in [``low``, ``high``], relative error at most ``2**error_bits`` (proven).
 
-    ``y`` is x − c rounded once (``c = high part + low part``), or x² where ``even`` (then c = 0 and f/xᵐ is even). The constant
-    coefficient, which carries most of P, is the sum of the first two entries of ``coefficients``.
+    ``y`` is x − c rounded once (``c = high part + low part``), or x² where ``even`` (then c = 0 and f/xᵐ is even). The
+    constant coefficient, which carries most of P, is the sum of the first two entries of ``coefficients``.
     """
 
     centre: Fraction
@@ -70,9 +71,8 @@ def fit(
         rounded = (*_split(first), *(_nearest(c) for c in others))
         error = _proven_error(expression, root, centre, multiplicity, rounded, low, high, even, cells)
         if not error < arb(2) ** -bits:
-            raise Unsupported(
-                f"no polynomial of degree {degree} was proven on [{float(low)}, {float(high)}]: error bound {error.str(3)}"
-            )
+            interval = f"[{float(low)}, {float(high)}]"
+            raise Unsupported(f"no polynomial of degree {degree} was proven on {interval}: error bound {error.str(3)}")
         return LocalPolynomial(
             centre, rest, multiplicity, low, high, even, rounded, float(error.log().upper() / arb(2).log())
         )
@@ -150,7 +150,7 @@ def _proven_error(
     even: bool,
     cells: int,
 ) -> arb:
-    """An upper bound of |P/h − 1| over the interval, h = f/(x − c)ᵐ; positive infinity where a cell cannot be enclosed."""
+    """An upper bound of |P/h − 1| over the interval, h = f/(x − c)ᵐ; ∞ where a cell cannot be enclosed."""
     polynomial = _in_powers_of_x(coefficients, centre, even)
     worst = arb(0)
     width = (high - low) / cells
@@ -205,7 +205,7 @@ def _hull(low: arb, high: arb) -> arb:
 
 
 def refine_root(expression: sympy.Expr, low: Fraction, high: Fraction) -> arb:
-    """A ball of :data:`PRECISION` bits around the root between two points where the signs differ (bisection on balls)."""
+    """A ball of :data:`PRECISION` bits around the root between two points where the signs differ."""
     function = ball_function(expression)
     with flint.ctx.workprec(2 * PRECISION):
         sign_low = 1 if function(_ball(low)) > 0 else -1

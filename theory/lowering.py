@@ -1,9 +1,9 @@
 """SymPy expressions to target-free straight-line programs.
 
 A :class:`Program` is a list of operations on earlier results: no loops, no branches (a branch is a ``select``), no name
-of any target. Equal subexpressions are one node (hash-consing), across all outputs, so that a value and its derivatives share
-their work. The same program is printed for every target and can be run in ball arithmetic (:meth:`Program.enclose`),
-which is how a rewriting is held against the expression it came from.
+of any target. Equal subexpressions are one node (hash-consing), across all outputs, so that a value and its
+derivatives share their work. The same program is printed for every target and can be run in ball arithmetic
+(:meth:`Program.enclose`), which is how a rewriting is held against the expression it came from.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Operation:
     name: str
     arity: int
     ball: Callable[..., Any] | None = None
-    #: A harmless operand for the branch that is not taken (``log(1)``, ``1/1``, ``exp(0)``); None where nothing can go wrong.
+    #: A harmless operand for the branch that is not taken (``log(1)``, ``1/1``, ``exp(0)``); None where nothing can go
+    #: wrong.
     safe: int | None = None
 
 
@@ -267,7 +268,7 @@ _RELATIONS: dict[type, tuple[str, bool]] = {  # relation → operation, and whet
 
 
 class Lowering:
-    """Lowers expressions into one builder. ``guard`` is the condition of the branch being lowered, or None outside branches."""
+    """Lowers expressions into one builder; ``guard`` is the condition of the branch being lowered, None outside."""
 
     def __init__(self, builder: Builder, arguments: Iterable[sympy.Symbol]) -> None:
         self.builder = builder

@@ -1,7 +1,7 @@
 """erfcx(u) = exp(u²)·erfc(u) for u ≥ 0 as proven polynomials, for targets whose library does not have it.
 
-Up to 16 the function is cut at powers of two and each piece is fitted and proven by :mod:`.local_polynomials`; beyond, the
-asymptotic series 1/(u√π)·Σ (−1)ᵏ(2k−1)!!/(2u²)ᵏ is used, whose error is smaller than the first term left out
+Up to 16 the function is cut at powers of two and each piece is fitted and proven by :mod:`.local_polynomials`; beyond,
+the asymptotic series 1/(u√π)·Σ (−1)ᵏ(2k−1)!!/(2u²)ᵏ is used, whose error is smaller than the first term left out
 (Abramowitz & Stegun 7.1.24).
 """
 

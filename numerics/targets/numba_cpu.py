@@ -108,7 +108,8 @@ def print_source(
 
     Entries are computed in float64 and rounded once to ``dtype``. ``scalars`` names the inputs that are single numbers.
     The loop releases the GIL, so that several threads can share a large array; nothing is compiled in parallel mode,
-    which would cost seconds. ``cache`` keeps the compiled code beside the file (source read from a pipe has no such place).
+    which would cost seconds. ``cache`` keeps the compiled code beside the file (source read from a pipe has no such
+    place).
     """
     program = without_erfcx(program)
     inputs = {given: identifier(given) for given in program.inputs}

@@ -51,8 +51,8 @@ def print_source(
 ) -> str:
     """A module with one function ``run(inputs…)`` that returns one array per output (one alone, or a tuple).
 
-    Steps are float64; the result is rounded once to ``dtype``. Selects compute both sides, so what overflows on the side that
-    is not taken is silenced; clamps keep it rare.
+    Steps are float64; the result is rounded once to ``dtype``. Selects compute both sides, so what overflows on the
+    side that is not taken is silenced; clamps keep it rare.
     """
     inputs = {given: identifier(given) for given in program.inputs}
     names = names_of(program, inputs)

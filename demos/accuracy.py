@@ -1,0 +1,110 @@
+"""``backproof accuracy``: a kernel's error in ULP against the exact value, and the formula's own beside it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import click
+
+from ..numerics.accuracy import Accuracy, adversarial_sample, bound, measure_accuracy
+from ..theory.activations import ACTIVATIONS, Activation, activation
+from ..theory.errors import InputError
+from .options import emit, json_option, progress, seed_option
+
+ORDERS = ("f", "f′", "f″")
+
+
+def measured(
+    row: Activation, dtype: str, target: str, size: int, seed: int, *, compare: bool = True, quiet: bool = True
+) -> list[dict[str, Any]]:
+    """One entry per order: the kernel's accuracy, its promised bound, and the error of the formula as written."""
+    from ..numerics.acceptance import as_written_program, run_with_numpy
+    from ..numerics.kernels import kernel
+
+    compiled = kernel(row, dtype, target)
+    entries = []
+    for order in (0, 1, 2):
+        points = adversarial_sample(row, order, dtype, size=size, seed=seed)
+        with progress(f"{row.name} {ORDERS[order]}", len(points) * (1 + compare), quiet=quiet) as advance:
+            result = measure_accuracy(compiled, n_derivative=order, points=points, advance=advance)
+            naive = None
+            if compare:
+                written = run_with_numpy(as_written_program(row, order), dtype)
+                naive = measure_accuracy(compiled, n_derivative=order, points=points, against=written, advance=advance)
+        entries.append({"accuracy": result, "bound": bound(row, dtype, order, target), "as_written": naive})
+    return entries
+
+
+def table(row: Activation, dtype: str, target: str, entries: list[dict[str, Any]]) -> str:
+    """The figures for people."""
+    lines = [f"{row.name}, {dtype}, target {target}: error in ULP against the exact value (correct rounding: ½)"]
+    lines.append(f"{'':4}{'worst':>9}  {'at x =':>25}{'mean':>8}{'points':>8}   {'promised':<12}as written")
+    for order, entry in enumerate(entries):
+        a: Accuracy = entry["accuracy"]
+        promised = "none" if entry["bound"] is None else f"≤ {entry['bound']:g}" + ("" if holds(entry) else " BROKEN")
+        naive = "" if entry["as_written"] is None else _naive(entry["as_written"])
+        figures = f"{a.worst_ulp:9.3g}  {a.worst_input!r:>25}{a.mean_ulp:8.3f}{a.points:8d}"
+        lines.append(f"{ORDERS[order]:4}{figures}   {promised:<12}{naive}")
+    a = entries[0]["accuracy"]
+    limits = f"f(−∞) = {a.at_minus_infinity:g}, f(+∞) = {a.at_plus_infinity:g}, f(NaN) = {a.at_nan:g}"
+    undecided = sum(e["accuracy"].undecided for e in entries)
+    return "\n".join([*lines, limits] + ([f"{undecided} points could not be decided"] if undecided else []))
+
+
+def _naive(a: Accuracy) -> str:
+    if math.isinf(a.worst_ulp):
+        return f"NaN or ∞ at {len(a.failures)} points, first x = {a.failures[0]!r}"
+    return f"{a.worst_ulp:.3g} at x = {a.worst_input!r}"
+
+
+def holds(entry: dict[str, Any]) -> bool:
+    """Whether the measured error keeps the promise (none made: nothing to keep)."""
+    return entry["bound"] is None or entry["accuracy"].worst_ulp <= entry["bound"]
+
+
+def _as_data(entry: dict[str, Any]) -> dict[str, Any]:
+    a: Accuracy = entry["accuracy"]
+    naive = entry["as_written"]
+    return {
+        "order": a.order, "worst_ulp": a.worst_ulp, "worst_input": a.worst_input, "computed": a.worst_computed,
+        "exact": a.worst_exact, "mean_ulp": a.mean_ulp, "over_half": a.over_half, "over_one": a.over_one,
+        "points": a.points, "undecided": a.undecided, "failures": list(a.failures[:20]), "bound": entry["bound"],
+        "at_nan": a.at_nan, "at_plus_infinity": a.at_plus_infinity, "at_minus_infinity": a.at_minus_infinity,
+        "as_written_worst_ulp": None if naive is None else naive.worst_ulp,
+        "as_written_worst_input": None if naive is None else naive.worst_input,
+        "as_written_failures": None if naive is None else len(naive.failures),
+    }  # fmt: skip
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("formula", metavar="NAME|FORMULA", required=False)
+@click.option("--all", "every", is_flag=True, help="Every activation of the table.")
+@click.option("--dtype", type=click.Choice(["float64", "float32"]), default="float64", show_default=True)
+@click.option("--target", type=click.Choice(["cpu", "numpy"]), default="cpu", show_default=True)
+@click.option("--points", type=click.IntRange(10, 1_000_000), default=1_000, show_default=True, help="Sample size.")
+@click.option("--compare/--no-compare", default=True, show_default=True, help="Measure the formula as written, too.")
+@seed_option
+@json_option
+def command(
+    formula: str | None, every: bool, dtype: str, target: str, points: int, compare: bool, seed: int, as_json: bool
+) -> int:
+    """Measure a kernel's error in ULP against balls, over an adversarial sample.
+
+    Every exponent, neighbours of kinks, roots, overflow and underflow points, and random points. "As written" is the
+    formula printed for NumPy with nothing made stable. Exit status 1 if a promised bound is broken.
+    """
+    if every == (formula is not None):
+        raise InputError("accuracy: name one activation or formula, or --all")
+    rows = list(ACTIVATIONS.values()) if every else [activation(formula or "")]
+    report: list[dict[str, Any]] = []
+    kept = True
+    for row in rows:
+        entries = measured(row, dtype, target, points, seed, compare=compare, quiet=as_json)
+        kept = kept and all(holds(e) for e in entries)
+        report.append({"name": row.name, "dtype": dtype, "target": target, "orders": [_as_data(e) for e in entries]})
+        if not as_json:
+            emit({}, False, table(row, dtype, target, entries))
+    if as_json:
+        emit({"kept": kept, "results": report} if every else {"kept": kept, **report[0]}, True, "")
+    return 0 if kept else 1
