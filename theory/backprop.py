@@ -126,7 +126,9 @@ def vjp(
         if name not in occurring:
             raise InputError(f"no input {name!r} to differentiate by: there are {', '.join(occurring) or 'none'}")
     if set(cotangent.axes) != set(output.axes) and cotangent.axes:
-        raise InputError(f"the cotangent has axes [{', '.join(cotangent.names)}], the output [{', '.join(output.names)}]")
+        raise InputError(
+            f"the cotangent has axes [{', '.join(cotangent.names)}], the output [{', '.join(output.names)}]"
+        )
     cotangent = cotangent.expand(output.axes)
     live = depends_on(output, names)
     received: dict[Tensor, list[Tensor]] = {output: [cotangent]}

@@ -103,7 +103,9 @@ class Derivation:
     def einsum(self) -> str:
         """One NumPy assignment in which every contraction is an einsum."""
         _, sizes = size_lines(self.arguments)
-        text = NumpyWriter(sizes, _called(self.gradient), einsum=True, order=_axis_order(self.arguments)).write_as(self.gradient, self.axes)
+        text = NumpyWriter(sizes, _called(self.gradient), einsum=True, order=_axis_order(self.arguments)).write_as(
+            self.gradient, self.axes
+        )
         return f"{identifier(self.name)} = {text}"
 
     @cached_property
@@ -211,7 +213,7 @@ def function_source(
     free |= {str(s) for f in known.values() for s in f.formula.free_symbols}
     writer = NumpyWriter(sizes, {n: _function_identifier(n) for n in functions}, order=_axis_order(arguments))
     body = drop_unused(assignments(outputs, writer), (identifier(o) for o in outputs))
-    text = "\n".join(body) + " ".join(identifier(o) for o in outputs)
+    text = "\n".join((*body, *(identifier(o) for o in outputs)))
     lines = [line for line in lines if re.search(rf"\b{line.split(' = ')[0]}\b", text)]
     signature = [identifier(a.name) for a in arguments]
     signature += [_function_identifier(n) for n in functions if n not in known]
@@ -269,14 +271,20 @@ def derive(
         here = inputs(output)[wrt].indices
         raw = gradients[wrt].rename({a.name: b.name for a, b in zip(here, target.indices)})
     words = tuple(definitions(output).values()) if vocabulary is None else tuple(vocabulary)
-    best = _staged(output, target, cotangent, words, tuple(stages)) if rules and stages else readable(raw, words, axes=target.indices, equivalents=equivalents)
+    best = (
+        _staged(output, target, cotangent, words, tuple(stages))
+        if rules and stages
+        else readable(raw, words, axes=target.indices, equivalents=equivalents)
+    )
     given = tuple(arguments) if isinstance(cotangent, Scalar) else (cotangent, *arguments)
     return Derivation(
         title, name or f"d{wrt}", wrt, target.indices, best, raw, given, tuple(rules), dict(parameters or {}), facts
     )
 
 
-def _staged(output: Tensor, target: Input, cotangent: Tensor, words: Sequence[Named], stages: tuple[str, ...]) -> Tensor:
+def _staged(
+    output: Tensor, target: Input, cotangent: Tensor, words: Sequence[Named], stages: tuple[str, ...]
+) -> Tensor:
     """The gradient by way of named cotangents of intermediate values."""
     kept: list[str] = []
 
@@ -370,4 +378,3 @@ def network_derivations(net: Network) -> dict[str, Derivation]:
             name = f"{kind}{layer}"
             add(f"d{name}", name, gradients[name], given[name].indices)
     return found
-

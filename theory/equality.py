@@ -141,7 +141,7 @@ def _refute(a: Tensor, b: Tensor, points: int, seed: int, digits: int) -> Compar
     rng = random.Random(seed)
     for attempt in range(points):
         try:
-            point = generic_point((a, b), rng, positive=attempt == points - 1)
+            point = generic_point((a, b), rng, positive=attempt % 3 == 2, spread=2 if attempt % 3 == 0 else 7)
             with flint.ctx.workprec(int(digits * 3.33) + 64):
                 left, right = evaluate(a, point), evaluate(b, point)
         except (Unsupported, ZeroDivisionError, ValueError, ArithmeticError):
@@ -158,8 +158,18 @@ def _refute(a: Tensor, b: Tensor, points: int, seed: int, digits: int) -> Compar
 # --- points --------------------------------------------------------------------------------------------------------------
 
 
-def generic_point(tensors: Iterable[Tensor], rng: random.Random, *, positive: bool = False, sizes: Mapping[str, int] | None = None) -> Point:
-    """Random sizes (all different where possible) and random exact entries that satisfy the facts of the inputs."""
+def generic_point(
+    tensors: Iterable[Tensor],
+    rng: random.Random,
+    *,
+    positive: bool = False,
+    sizes: Mapping[str, int] | None = None,
+    spread: int = 2,
+) -> Point:
+    """Random sizes (all different where possible) and random exact entries that satisfy the facts of the inputs.
+
+    Entries lie in [−spread, spread], or in (0, 1) if ``positive``.
+    """
     tensors = tuple(tensors)
     symbols: dict[str, None] = {}
     scalars: dict[str, sympy.Symbol] = {}
@@ -169,7 +179,11 @@ def generic_point(tensors: Iterable[Tensor], rng: random.Random, *, positive: bo
         for s in scalar_symbols(t):
             scalars.setdefault(str(s), s)
         for node in postorder(t):
-            for i in (*node.axes, *(node.over if isinstance(node, Extremum | Maximiser) else ()), *(node.indices if isinstance(node, Input) else ())):
+            for i in (
+                *node.axes,
+                *(node.over if isinstance(node, Extremum | Maximiser) else ()),
+                *(node.indices if isinstance(node, Input) else ()),
+            ):
                 symbols.update(dict.fromkeys(sorted(str(s) for s in i.size.free_symbols)))
     pool = [2, 3, 4, 5, 3, 2] if len(symbols) > 3 else [3, 2, 4]
     rng.shuffle(pool)
@@ -177,7 +191,7 @@ def generic_point(tensors: Iterable[Tensor], rng: random.Random, *, positive: bo
     for k, name in enumerate(symbols):
         chosen.setdefault(name, pool[k] if k < len(pool) else rng.choice((2, 3)))
     values = {name: _scalar_value(s, rng) for name, s in sorted(scalars.items()) if name not in chosen}
-    entries = {name: _entries(v, chosen, rng, positive) for name, v in variables.items()}
+    entries = {name: _entries(v, chosen, rng, positive, spread) for name, v in variables.items()}
     return Point(chosen, values, entries)
 
 
@@ -196,14 +210,17 @@ def extent(size: sympy.Expr, sizes: Mapping[str, int]) -> int:
     return int(value)
 
 
-def _entries(v: Input, sizes: Mapping[str, int], rng: random.Random, positive: bool) -> dict[Index, Fraction]:
+def _entries(
+    v: Input, sizes: Mapping[str, int], rng: random.Random, positive: bool, spread: int
+) -> dict[Index, Fraction]:
     shape = [extent(i.size, sizes) for i in v.indices]
     kinds = {f.kind: f.axis for f in v.facts}
     positive = positive or "positive" in kinds
     cells = list(itertools.product(*map(range, shape)))
     if "zero or one" in kinds:
         return {c: Fraction(rng.randrange(2)) for c in cells}
-    values = {c: Fraction(rng.choice([k for k in range(1 if positive else -120, 121) if k]), 61) for c in cells}
+    numerators = range(1, 61) if positive else [k for k in range(-60 * spread, 60 * spread + 1) if k]
+    values = {c: Fraction(rng.choice(numerators), 61) for c in cells}
     for kind in ("one-hot", "sums to one"):
         if kind in kinds:
             place = int(kinds[kind])  # type: ignore[arg-type]
@@ -268,7 +285,16 @@ def concrete(value: sympy.Expr) -> sympy.Expr:
         named = [f for f in value.atoms(sympy.Function) if hasattr(type(f), "definition")]
         if not named:
             return value
-        value = value.xreplace({f: _defined(f) for f in named if not any(g is not f and f.has(g) and g in f.args[0].atoms(sympy.Function) and hasattr(type(g), "definition") for g in named)})
+        value = value.xreplace(
+            {
+                f: _defined(f)
+                for f in named
+                if not any(
+                    g is not f and f.has(g) and g in f.args[0].atoms(sympy.Function) and hasattr(type(g), "definition")
+                    for g in named
+                )
+            }
+        )
     raise Unsupported(f"functions nested too deeply in {str(value)[:60]}")
 
 
@@ -278,7 +304,9 @@ def _defined(f: sympy.Function) -> sympy.Expr:
     order = type(f).__name__.count("′")
     u = sympy.Dummy(real=True)
     stem = sum(map(ord, type(f).__name__.rstrip("′"))) % 7 + 1
-    return sympy.sin(stem * u + sympy.Rational(1, 3)).diff(u, order).subs(u, f.args[0]) + (u**2 / 5).diff(u, order).subs(u, f.args[0])
+    return sympy.sin(stem * u + sympy.Rational(1, 3)).diff(u, order).subs(u, f.args[0]) + (u**2 / 5).diff(
+        u, order
+    ).subs(u, f.args[0])
 
 
 def _evaluate_node(node: Tensor, arrays: dict[Tensor, Array], point: Point) -> Array:

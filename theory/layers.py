@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from .losses import log_softmax, sigmoid, softmax
 from .scalar_functions import scalar_function
 from .symbols import parameter
 from .symbols import x as X
-from .tensors import BOOLEAN, Axis, Input, Tensor, apply, axis, exp, map_function, one_hot, slot, sqrt, tanh
+from .tensors import BOOLEAN, POSITIVE, Axis, Input, Tensor, apply, axis, exp, map_function, one_hot, slot, sqrt, tanh
 
 if TYPE_CHECKING:
     from .activations import Activation
@@ -208,9 +209,17 @@ class Layer:
         """Source of ``forward(inputs…)`` and ``backward(dy, inputs…)`` (gradients in the order of the inputs)."""
         from .derivation import function_source
 
-        forward = function_source("forward", {"y": (self.forward, self.output_axes)}, self.inputs, self.parameters, doc=self.title)
+        forward = function_source(
+            "forward", {"y": (self.forward, self.output_axes)}, self.inputs, self.parameters, doc=self.title
+        )
         outputs = {d.name: (d.gradient, d.axes) for d in self.gradients().values()}
-        backward = function_source("backward", outputs, (self.cotangent, *self.inputs), self.parameters, doc=f"Gradients of {self.title or self.name}")
+        backward = function_source(
+            "backward",
+            outputs,
+            (self.cotangent, *self.inputs),
+            self.parameters,
+            doc=f"Gradients of {self.title or self.name}",
+        )
         return forward + "\n\n" + backward.replace("import numpy as np\n\n\n", "", 1)
 
 
@@ -252,7 +261,7 @@ def _rows() -> tuple[Layer, ...]:
         Layer("log_softmax", lambda x: log_softmax(x, "i").named("y"), (_x,), "log-softmax over the features"),
         Layer("batch_norm", batch_norm, (_x, gamma, beta), "batch normalisation (training)", small, citation="Ioffe and Szegedy, ICML 2015", aliases=("batchnorm",)),
         Layer(
-            "batch_norm_inference", batch_norm_inference, (_x, gamma, beta, Input("mean", (_i,)), Input("var", (_i,))),
+            "batch_norm_inference", batch_norm_inference, (_x, gamma, beta, Input("mean", (_i,)), Input("var", (_i,), (POSITIVE,))),
             "batch normalisation (inference)", small, citation="Ioffe and Szegedy, ICML 2015",
         ),
         Layer("layer_norm", layer_norm, (_x, gamma, beta), "layer normalisation", small, citation="Ba, Kiros and Hinton 2016", aliases=("layernorm",)),
@@ -283,6 +292,14 @@ def _rows() -> tuple[Layer, ...]:
     )  # fmt: skip
 
 
+def _exact(option: str, value: Any) -> sympy.Rational:
+    """A hyper-parameter as the decimal that was written."""
+    try:
+        return sympy.Rational(str(Fraction(str(value))))
+    except (ValueError, ZeroDivisionError):
+        raise InputError(f"option {option}={str(value)[:40]!r} is not a number such as 1e-5") from None
+
+
 #: name -> row. Adding a layer is adding a row.
 LAYERS: dict[str, Layer] = {row.name: row for row in _rows()}
 _BY_ALIAS = {alias: row for row in LAYERS.values() for alias in row.aliases}
@@ -304,6 +321,9 @@ def layer(name: str, **options: Any) -> Layer:
     bound = dict(row.parameters)
     for option, value in options.items():
         if option not in known:
-            raise InputError(f"layer {row.name} has no option {option!r}: " + (f"it has {', '.join(known)}" if known else "it has none"))
-        bound[known[option]] = sympy.Rational(str(value))
+            raise InputError(
+                f"layer {row.name} has no option {option!r}: "
+                + (f"it has {', '.join(known)}" if known else "it has none")
+            )
+        bound[known[option]] = _exact(option, value)
     return replace(row, parameters=bound)

@@ -14,7 +14,22 @@ import sympy
 
 from .errors import InputError, lookup
 from .symbols import parameter
-from .tensors import BOOLEAN, POSITIVE, Axis, Fact, Input, Tensor, apply, axis, exp, greater, log, one_hot, slot, sums_to_one
+from .tensors import (
+    BOOLEAN,
+    POSITIVE,
+    Axis,
+    Fact,
+    Input,
+    Tensor,
+    apply,
+    axis,
+    exp,
+    greater,
+    log,
+    one_hot,
+    slot,
+    sums_to_one,
+)
 from .tensors import tanh as tensor_tanh
 
 REDUCTIONS = ("none", "mean", "sum")
@@ -72,7 +87,9 @@ def _l1(p: Tensor, y: Tensor) -> Tensor:
 def _huber(p: Tensor, y: Tensor) -> Tensor:
     r = slot(0)
     inside = sympy.And(r <= _delta, r >= -_delta)
-    branches = sympy.Piecewise((r**2 / 2, inside), (_delta * (r - _delta / 2), r > 0), (_delta * (-r - _delta / 2), True))
+    branches = sympy.Piecewise(
+        (r**2 / 2, inside), (_delta * (r - _delta / 2), r > 0), (_delta * (-r - _delta / 2), True)
+    )
     return apply(branches, p - y)
 
 

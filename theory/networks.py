@@ -43,7 +43,7 @@ MAX_WIDTH = 10**7
 
 
 def parse_widths(spec: str | list[int] | tuple[int, ...]) -> tuple[int, ...]:
-    """"784-256-128-10" (or a list) to widths: the input, each hidden layer, the output.
+    """ "784-256-128-10" (or a list) to widths: the input, each hidden layer, the output.
 
     >>> parse_widths("4-16-3")
     (4, 16, 3)

@@ -100,6 +100,8 @@ def _rule(node: Any, go: Any) -> Poly:
         return go(sympy.Rational(node))
     if node.is_Symbol or node in _CONSTANTS:
         return P.of_atom(P.atom("symbol", node))
+    if node is sympy.E:
+        return P.exponential(UNIT)
     if node.is_Add:
         return P.total(go(a) for a in node.args)
     if node.is_Mul:

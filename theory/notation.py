@@ -111,7 +111,9 @@ class LatexStyle(TextStyle):
     times, dot, transpose, one = r" \odot ", r"\, ", r"^{\top}", r"\mathbf{1}"
 
     def name(self, name: str) -> str:
-        if re.fullmatch(r"d([A-Za-zΔδ]\d*|[a-z]{4,})", name) and (len(name.rstrip("0123456789")) == 2 or name[1:] in _WORDS or len(name) > 6):
+        if re.fullmatch(r"d([A-Za-zΔδ]\d*|[a-z]{4,})", name) and (
+            len(name.rstrip("0123456789")) == 2 or name[1:] in _WORDS or len(name) > 6
+        ):
             return r"\mathrm{d}" + self.name(name[1:])
         if name.startswith("∂E/∂"):
             return rf"\frac{{\partial E}}{{\partial {self.name(name[4:])}}}"
@@ -247,7 +249,9 @@ class Writer:
         if summed:
             body = Piece(self.style.sum(summed, self.at(body, PRODUCT)), (), PRODUCT)
         if summed and below:
-            body = Piece(self.style.sum(summed, self.at(self.quotient(self.product(above), below), PRODUCT)), (), PRODUCT)
+            body = Piece(
+                self.style.sum(summed, self.at(self.quotient(self.product(above), below), PRODUCT)), (), PRODUCT
+            )
             below = []
         return self.scaled(self.quotient(body, below), value)
 
@@ -257,7 +261,11 @@ class Writer:
             return Piece("1")
         if len(pieces) == 1:
             return pieces[0]
-        return Piece(self.style.dot.join(self.at(p, PRODUCT if k == len(pieces) - 1 else ATOM) for k, p in enumerate(pieces)), (), PRODUCT)
+        return Piece(
+            self.style.dot.join(self.at(p, PRODUCT if k == len(pieces) - 1 else ATOM) for k, p in enumerate(pieces)),
+            (),
+            PRODUCT,
+        )
 
     def quotient(self, above: Piece, below: Sequence[Piece]) -> Piece:
         """above / (product of below)."""
@@ -272,17 +280,28 @@ class Writer:
         if value == 1:
             return body
         if value == -1:
-            return Piece(f"−{self.at(body, PRODUCT)}" if self.style is not LATEX else f"-{self.at(body, PRODUCT)}", body.axes, SUM)
+            return Piece(
+                f"−{self.at(body, PRODUCT)}" if self.style is not LATEX else f"-{self.at(body, PRODUCT)}",
+                body.axes,
+                SUM,
+            )
         numerator, denominator = value.as_numer_denom()
         negative = numerator.could_extract_minus_sign()
         numerator = -numerator if negative else numerator
         text = self.at(body, PRODUCT)
         if numerator != 1:
             scale = self.style.scalar(numerator)
-            text = (scale if _scalar_level(numerator) >= PRODUCT else self.style.brackets(scale)) + self.style.dot + text
+            text = (
+                (scale if _scalar_level(numerator) >= PRODUCT else self.style.brackets(scale)) + self.style.dot + text
+            )
         level = PRODUCT
         if denominator != 1:
-            text, level = self.style.fraction(body.text if numerator == 1 else text, self.style.scalar(denominator), body.level if numerator == 1 else PRODUCT, _scalar_level(denominator))
+            text, level = self.style.fraction(
+                body.text if numerator == 1 else text,
+                self.style.scalar(denominator),
+                body.level if numerator == 1 else PRODUCT,
+                _scalar_level(denominator),
+            )
         minus = "-" if self.style is LATEX else "−"
         return Piece(minus + text, body.axes, SUM) if negative else Piece(text, body.axes, level)
 
@@ -326,7 +345,9 @@ class Writer:
         if isinstance(e, sympy.Piecewise) and (inner := sign_argument(e)) is not None:
             return self.style.call("sign", self.expression(inner, slots)[0]), ATOM
         if isinstance(e, sympy.Piecewise):
-            branches = [(self.expression(v, slots)[0], "" if c is sympy.true else self.condition(c, slots)) for v, c in e.args]
+            branches = [
+                (self.expression(v, slots)[0], "" if c is sympy.true else self.condition(c, slots)) for v, c in e.args
+            ]
             return self.style.cases(branches), ATOM
         arguments = ", ".join(self.expression(a, slots)[0] for a in e.args)
         return self.style.call(type(e).__name__, arguments), ATOM
@@ -344,7 +365,11 @@ class Writer:
 
     def condition(self, c: Any, slots: dict[Any, Piece]) -> str:
         if isinstance(c, sympy.And | sympy.Or):
-            word = (r" \wedge " if isinstance(c, sympy.And) else r" \vee ") if self.style is LATEX else (" and " if isinstance(c, sympy.And) else " or ")
+            word = (
+                (r" \wedge " if isinstance(c, sympy.And) else r" \vee ")
+                if self.style is LATEX
+                else (" and " if isinstance(c, sympy.And) else " or ")
+            )
             return word.join(self.condition(a, slots) for a in c.args)
         if isinstance(c, sympy.Not):
             return ("\\neg " if self.style is LATEX else "not ") + self.style.brackets(self.condition(c.args[0], slots))
@@ -354,7 +379,11 @@ class Writer:
 
 def sign_argument(e: sympy.Piecewise) -> sympy.Expr | None:
     """u, if the cases are those of sign(u)."""
-    if [v for v, _ in e.args] == [1, -1, 0] and e.args[0][1] == sympy.Gt(e.args[0][1].lhs, 0) and e.args[1][1] == sympy.Lt(e.args[0][1].lhs, 0):
+    if (
+        [v for v, _ in e.args] == [1, -1, 0]
+        and e.args[0][1] == sympy.Gt(e.args[0][1].lhs, 0)
+        and e.args[1][1] == sympy.Lt(e.args[0][1].lhs, 0)
+    ):
         return e.args[0][1].lhs
     return None
 
@@ -459,11 +488,20 @@ class MatrixWriter(Writer):
         if len(pieces) == 1:
             return pieces[0]
         pieces = sorted(pieces, key=lambda p: not (p.level == PRODUCT and len(p.axes) == 2))  # matrix products first
-        if len(axes) == 2 and len(pieces) == 2 and all(len(p.axes) == 1 for p in pieces) and pieces[0].axes != pieces[1].axes:
+        if (
+            len(axes) == 2
+            and len(pieces) == 2
+            and all(len(p.axes) == 1 for p in pieces)
+            and pieces[0].axes != pieces[1].axes
+        ):
             left, right = sorted(pieces, key=lambda p: axes.index(p.axes[0]))
-            return Piece(f"{self.at(left, ATOM)}{self.style.dot}{self.style.transposed(self.at(right, ATOM))}", axes, PRODUCT)
+            return Piece(
+                f"{self.at(left, ATOM)}{self.style.dot}{self.style.transposed(self.at(right, ATOM))}", axes, PRODUCT
+            )
         turned = [self.turned(p, axes) for p in pieces]
-        return Piece(self.style.times.join(self.at(p, ATOM) if p.level < ATOM else p.text for p in turned), axes, PRODUCT)
+        return Piece(
+            self.style.times.join(self.at(p, ATOM) if p.level < ATOM else p.text for p in turned), axes, PRODUCT
+        )
 
     def sum_out(self, pieces: list[Piece], over: Axis, node: Contract) -> list[Piece]:
         """Sum over one axis: a matrix product, or a product with 1."""
@@ -493,7 +531,12 @@ class MatrixWriter(Writer):
         left = self.turned(a, tuple(i for i in a.axes if i != over) + (over,))
         right = self.turned(b, (over,) + tuple(i for i in b.axes if i != over))
         if len(a.axes) == 1:  # inner product of two vectors
-            return [*others, Piece(f"{self.style.transposed(self.at(left, ATOM))}{self.style.dot}{self.at(right, ATOM)}", (), PRODUCT)]
+            return [
+                *others,
+                Piece(
+                    f"{self.style.transposed(self.at(left, ATOM))}{self.style.dot}{self.at(right, ATOM)}", (), PRODUCT
+                ),
+            ]
         return [*others, Piece(f"{self.at(left, ATOM)}{self.style.dot}{self.at(right, ATOM)}", tuple(free), PRODUCT)]
 
     def row_sum(self, a: Piece, b: Piece, over: Axis) -> list[Piece]:
@@ -514,10 +557,16 @@ class MatrixWriter(Writer):
             return Piece(f"{self.style.one}{self.style.transpose}{body}", (), PRODUCT)
         if p.axes[0] == over:
             return Piece(f"{self.style.one}{self.style.transpose}{body}", rest, PRODUCT)
-        return Piece(f"{body}{self.style.dot}{self.style.one}" if self.style is TEXT else f"{body}{self.style.one}", rest, PRODUCT)
+        return Piece(
+            f"{body}{self.style.dot}{self.style.one}" if self.style is TEXT else f"{body}{self.style.one}",
+            rest,
+            PRODUCT,
+        )
 
 
-def matrix_form(node: Tensor, axes: Sequence[Axis] | None = None, *, style: TextStyle = TEXT, layout: str = "rows") -> str | None:
+def matrix_form(
+    node: Tensor, axes: Sequence[Axis] | None = None, *, style: TextStyle = TEXT, layout: str = "rows"
+) -> str | None:
     """Matrix notation with rows and columns ``axes``, or None where there is none."""
     if layout not in LAYOUTS:
         raise InputError(f"unknown layout {layout!r}: use rows or columns")

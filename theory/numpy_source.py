@@ -97,7 +97,9 @@ class NumpyWriter:
             return self._map(node)
         if isinstance(node, Extremum):
             body = self.write(node.operand)
-            return Code(f"{body.at(ATOM)}.max({self._axis_argument(body.axes, node.over)})", _rest(body.axes, node.over))
+            return Code(
+                f"{body.at(ATOM)}.max({self._axis_argument(body.axes, node.over)})", _rest(body.axes, node.over)
+            )
         if isinstance(node, Maximiser):
             return self._maximiser(node)
         if isinstance(node, Delta):
@@ -223,7 +225,11 @@ class NumpyWriter:
 
     def _axis_argument(self, axes: Sequence[Axis], over: Sequence[Axis], *, keepdims: bool = False) -> str:
         places = [axes.index(a) for a in over if a in axes]
-        text = "" if len(places) == len(axes) and not keepdims else f"axis={places[0] if len(places) == 1 else tuple(places)}"
+        text = (
+            ""
+            if len(places) == len(axes) and not keepdims
+            else f"axis={places[0] if len(places) == 1 else tuple(places)}"
+        )
         return text + (", keepdims=True" if keepdims else "")
 
     def _maximiser(self, node: Maximiser) -> Code:
@@ -239,7 +245,11 @@ class NumpyWriter:
         text, level = code.text, code.level
         if list(code.axes) != order:
             places = [code.axes.index(a) for a in order]
-            text = f"{code.at(ATOM)}.T" if places == [1, 0] else f"{code.at(ATOM)}.transpose({', '.join(map(str, places))})"
+            text = (
+                f"{code.at(ATOM)}.T"
+                if places == [1, 0]
+                else f"{code.at(ATOM)}.transpose({', '.join(map(str, places))})"
+            )
             level = ATOM
         missing = [a not in code.axes for a in axes]
         first = next((k for k, m in enumerate(missing) if not m), len(axes))
@@ -405,7 +415,9 @@ def size_lines(arguments: Iterable[Input]) -> tuple[list[str], dict[sympy.Symbol
     return lines, found
 
 
-def assignments(outputs: Mapping[str, tuple[Tensor, Sequence[Axis]]], writer: NumpyWriter, given: Iterable[str] = ()) -> list[str]:
+def assignments(
+    outputs: Mapping[str, tuple[Tensor, Sequence[Axis]]], writer: NumpyWriter, given: Iterable[str] = ()
+) -> list[str]:
     """Lines that compute the outputs; named quantities first, each once, in order of definition."""
     lines: list[str] = []
     done = set(given)

@@ -116,7 +116,8 @@ class Poly:
         if len(self.terms) * len(other.terms) > MAX_TERMS * 4:
             raise Unsupported(f"a product of {len(self.terms)} by {len(other.terms)} terms is too large to expand")
         return total(
-            monomial_product(m, n, c * d) for (m, c), (n, d) in itertools.product(self.terms.items(), other.terms.items())
+            monomial_product(m, n, c * d)
+            for (m, c), (n, d) in itertools.product(self.terms.items(), other.terms.items())
         )
 
     def scaled(self, c: Fraction | int) -> Poly:
@@ -187,9 +188,13 @@ def _atom_key(kind: str, data: Any) -> str:
     if kind in ("exp", "sum"):
         bound = ",".join(f"{a.name}:{a.size}" for a in data[0]) if kind == "sum" else ""
         return f"{kind}{bound}({mono_key(data[-1])})"
+    if kind == "delta":
+        return f"delta[{data[0].name},{data[1].name}]"
     if kind == "function":
         return f"{data[0]}({';'.join(p.key for p in data[1])})"
-    parts = (p.key if isinstance(p, Poly) else ",".join(a.name for a in p) if isinstance(p, tuple) else str(p) for p in data)
+    parts = (
+        p.key if isinstance(p, Poly) else ",".join(a.name for a in p) if isinstance(p, tuple) else str(p) for p in data
+    )
     return f"{kind}({';'.join(parts)})"
 
 
@@ -216,7 +221,13 @@ def _positive_factor(a: Atom, e: Exponent) -> bool:
 
 
 def _non_negative_factor(a: Atom, e: Exponent) -> bool:
-    return a.positive or isinstance(e, Fraction) or e % 2 == 0 or a.kind in ("above", "zero", "delta", "maximiser") or _boolean(a)
+    return (
+        a.positive
+        or isinstance(e, Fraction)
+        or e % 2 == 0
+        or a.kind in ("above", "zero", "delta", "maximiser")
+        or _boolean(a)
+    )
 
 
 def _boolean(a: Atom) -> bool:
@@ -378,38 +389,52 @@ def _solve(u: Poly) -> tuple[Atom, Poly] | None:
 
 
 @lru_cache(maxsize=4096)
-def _leading(u: Poly) -> tuple[Mono[Any], Fraction] | None:
+def _ends(u: Poly) -> tuple[Atom, Mono[Any], Mono[Any]] | None:
+    """An exponential E in which u is a polynomial whose highest and lowest terms are products of exponentials.
+
+    Exponentials are units, so E's degree in a numerator of u^(−e) can always be brought between those of the two terms.
+    """
+    for d in sorted({b for m in u.terms for b, _ in m if b.kind == "exp" and b.free == u.free}, key=lambda b: b.key):
+        degrees: dict[Exponent, list[Mono[Any]]] = {}
+        for m in u.terms:
+            degrees.setdefault(dict(m).get(d, 0), []).append(m)
+        top, low = degrees[max(degrees)], degrees[min(degrees)]
+        if len(top) == len(low) == 1 and min(degrees) == 0 and all(b.kind == "exp" for b, _ in (*top[0], *low[0])):
+            return d, top[0], low[0]
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _leading(u: Poly) -> Mono[Any] | None:
     """The term of a power's base that is removed from its numerators: one that carries all of the base's axes."""
+    kinds = ("input", "named", "exp", "symbol", "function")
     candidates = [
         m
         for m in u.terms
-        if m and frozenset().union(*(a.free for a, _ in m)) == u.free and all(a.kind in ("input", "named", "exp", "symbol", "function") and e > 0 for a, e in m)
+        if m and frozenset().union(*(a.free for a, _ in m)) == u.free and all(a.kind in kinds and e > 0 for a, e in m)
     ]
-    if not candidates:
-        return None
-    m = max(candidates, key=lambda n: (sum(e for _, e in n), mono_key(n)))
-    return m, u.terms[m]
+    return max(candidates, key=lambda n: (sum(e for _, e in n), mono_key(n)), default=None)
 
 
 def _leading_term_rule(a: Atom, factors: dict[Atom, Exponent]) -> Poly | None:
     """L·u^(−e) = (u − rest)·u^(−e)/l for the leading term l·L of u."""
-    found = _leading(a.data[0])
-    if found is None:
+    ends = _ends(a.data[0])
+    if ends is not None:
+        d, top, low = ends
+        degree = factors.get(d, 0)
+        term = top if degree >= dict(top).get(d, 0) else low if degree < 0 else None
+    else:
+        lead = _leading(a.data[0])
+        term = lead if lead is not None and all(factors.get(b, 0) >= e for b, e in lead) else None
+    if term is None:
         return None
-    lead, c = found
-    if not all(factors.get(b, 0) >= e for b, e in lead):
-        # E^(−k)·u^(−e) for u = c + E·(…): the constant term is removed instead, so that partial fractions are complete.
-        low = a.data[0].terms.get(ONE)
-        others = [dict(m) for m in a.data[0].terms if m]
-        if low is None or not any(e < 0 and all(m.get(b, 0) > 0 for m in others) for b, e in factors.items()):
-            return None
-        lead, c = ONE, low
     reduced = dict(factors)
-    for b, e in lead:
-        reduced[b] = _whole(reduced[b] - e)
-    rest = Poly({m: v for m, v in a.data[0].terms.items() if m != lead})
+    for b, e in term:
+        reduced[b] = _whole(reduced.get(b, 0) - e)
+    rest = Poly({m: v for m, v in a.data[0].terms.items() if m != term})
     raised = {**reduced, a: _whole(reduced[a] + 1)}
-    return total([monomial(raised), *(_times(reduced, m).scaled(-v) for m, v in rest.terms.items())]).scaled(1 / c)
+    scale = 1 / a.data[0].terms[term]
+    return total([monomial(raised), *(_times(reduced, m).scaled(-v) for m, v in rest.terms.items())]).scaled(scale)
 
 
 def _times(factors: Mapping[Atom, Exponent], m: Mono[Any]) -> Poly:
@@ -715,7 +740,8 @@ def _orders(bound: tuple[Axis, ...], factors: dict[Atom, Exponent]) -> Iterable[
 def _cases(p: Poly, of: Callable[[Poly], Poly], *, booleans: bool = False) -> Poly | None:
     """A function of a polynomial with conditions in it is the cases of the function; None without conditions."""
     found = sorted(
-        {a for m in p.terms for a, _ in m if a.kind in ("above", "zero") or (booleans and _boolean(a))}, key=lambda a: a.key
+        {a for m in p.terms for a, _ in m if a.kind in ("above", "zero") or (booleans and _boolean(a))},
+        key=lambda a: a.key,
     )
     if not found or len(found) > MAX_CASES:
         return None
@@ -856,11 +882,16 @@ def factorise(p: Poly) -> list[tuple[Poly, int]]:
     if any(_idempotent(a) for a in atoms):
         return [(p, 1)]
     step = {a: math.lcm(*(Fraction(e).denominator for e in es)) for a, es in degrees.items()}
-    if any(step[a] > 1 and not a.positive for a in atoms) or any(e * step[a] > 40 for a, es in degrees.items() for e in es):
+    if any(step[a] > 1 and not a.positive for a in atoms) or any(
+        e * step[a] > 40 for a, es in degrees.items() for e in es
+    ):
         return [(p, 1)]
     context = flint.fmpq_mpoly_ctx.get([f"v{k}" for k in range(len(atoms))], "lex")
     body = context.from_dict(
-        {tuple(int(dict(m).get(a, 0) * step[a]) for a in atoms): flint.fmpq(c.numerator, c.denominator) for m, c in p.terms.items()}
+        {
+            tuple(int(dict(m).get(a, 0) * step[a]) for a in atoms): flint.fmpq(c.numerator, c.denominator)
+            for m, c in p.terms.items()
+        }
     )
     scale, factors = body.factor()
     if len(factors) == 1 and factors[0][1] == 1:
@@ -923,12 +954,24 @@ def logarithm(p: Poly) -> Poly:
     else:
         scale, shared = content(p, positive_only=True)
         rest = (p * monomial({a: _whole(-k) for a, k in shared.items()})).scaled(1 / scale)
-    parts = [logarithm(rest)] if rest != p and rest != UNIT else [] if rest == UNIT else [_single(atom("function", sympy.log, (rest,)))]
+    parts = (
+        [logarithm(rest)]
+        if rest != p and rest != UNIT
+        else []
+        if rest == UNIT
+        else [_single(atom("function", sympy.log, (rest,)))]
+    )
     for n, sign in ((scale.numerator, 1), (scale.denominator, -1)):
         for prime, k in sympy.factorint(n).items():
             parts.append(_single(atom("function", sympy.log, (constant(int(prime)),))).scaled(k * sign))
     for a, e in shared.items():
-        inner = Poly({a.data[0]: Fraction(1)}) if a.kind == "exp" else logarithm(a.data[0]) if a.kind == "power" else logarithm(_single(a))
+        inner = (
+            Poly({a.data[0]: Fraction(1)})
+            if a.kind == "exp"
+            else logarithm(a.data[0])
+            if a.kind == "power"
+            else logarithm(_single(a))
+        )
         parts.append(inner.scaled(Fraction(e)))
     return total(parts)
 
@@ -961,7 +1004,10 @@ def _condition(p: Poly) -> tuple[Poly, int]:
         p = p * monomial({a: _whole(-k) for a, k in shared.items()})
     if len(p.terms) == 1:
         ((m, c),) = p.terms.items()
-        p = monomial({a: 1 if e % 2 else 2 for a, e in m if not a.positive and isinstance(e, int)} | {a: e for a, e in m if isinstance(e, Fraction)}).scaled(c)
+        p = monomial(
+            {a: 1 if e % 2 else 2 for a, e in m if not a.positive and isinstance(e, int)}
+            | {a: e for a, e in m if isinstance(e, Fraction)}
+        ).scaled(c)
     unsigned = [m for m in p.terms if not all(a.positive for a, _ in m)] or list(p.terms)
     lead = p.terms[max(unsigned, key=mono_key)]
     return p.scaled(1 / lead), 1 if lead > 0 else -1
@@ -999,7 +1045,9 @@ def vanishing(p: Poly) -> Poly:
     return of_atom(atom("zero", u))
 
 
-def _bind(p: Poly, over: tuple[Axis, ...], extra: tuple[Axis, ...] = ()) -> tuple[Poly, tuple[Axis, ...], tuple[Axis, ...]]:
+def _bind(
+    p: Poly, over: tuple[Axis, ...], extra: tuple[Axis, ...] = ()
+) -> tuple[Poly, tuple[Axis, ...], tuple[Axis, ...]]:
     """Canonical names for the axes of a maximum."""
     best: Any = None
     for order in itertools.permutations(range(len(over))):

@@ -134,11 +134,19 @@ def _step() -> tuple[Line, Line, Line]:
     gradients, _ = vjp(following, (z.name, W.name, b.name), delta)
     slope = map_function(sigma(slot(0)).diff(slot(0)), z)
     claims = (
-        ("step l+1 → l", "δ⁽ˡ⁾", z, (slope * (delta * W).sum("o")), "by hypothesis δ⁽ˡ⁺¹⁾ is right; its adjoint through one layer"),
+        (
+            "step l+1 → l",
+            "δ⁽ˡ⁾",
+            z,
+            (slope * (delta * W).sum("o")),
+            "by hypothesis δ⁽ˡ⁺¹⁾ is right; its adjoint through one layer",
+        ),
         ("weights", "∂E/∂W⁽ˡ⁺¹⁾", W, (a * delta).sum("n"), "the adjoint of the product by its other operand"),
         ("biases", "∂E/∂b⁽ˡ⁺¹⁾", b, delta.sum("n"), "the adjoint of a broadcast is a sum"),
     )
-    lines = (Line(label, name, target.indices, claimed, gradients[target.name], reason) for label, name, target, claimed, reason in claims)
+    lines = (
+        Line(label, name, target.indices, claimed, gradients[target.name], reason)
+        for label, name, target, claimed, reason in claims
+    )
     one, two, three = lines
     return one, two, three
-

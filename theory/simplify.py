@@ -113,7 +113,9 @@ class Writer:
             return self.write(a.data[0], taken=taken)
         if a.kind == "function":
             head, arguments = a.data
-            return map_function(head(*(slot(k) for k in range(len(arguments)))), *(self.write(p, taken=taken) for p in arguments))
+            return map_function(
+                head(*(slot(k) for k in range(len(arguments)))), *(self.write(p, taken=taken) for p in arguments)
+            )
         if a.kind in ("above", "zero"):
             relation = slot(0) > 0 if a.kind == "above" else sympy.Eq(slot(0), 0)
             return map_function(sympy.Piecewise((1, relation), (0, True)), self.write(a.data[0], taken=taken))

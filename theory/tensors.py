@@ -578,12 +578,20 @@ def postorder(root: Tensor) -> list[Tensor]:
 
 
 def inputs(root: Tensor) -> dict[str, Input]:
-    """The variables of an expression by name (the first occurrence of each)."""
+    """The variables of an expression by name: the first occurrence of each, a diagonal one with its axes told apart."""
     found: dict[str, Input] = {}
     for node in postorder(root):
         if isinstance(node, Input):
-            found.setdefault(node.name, node)
+            found.setdefault(node.name, _told_apart(node))
     return found
+
+
+def _told_apart(node: Input) -> Input:
+    """The variable with distinct axes: S[i,j] for S[i,i]."""
+    names: list[str] = []
+    for a in node.indices:
+        names.append(a.name if a.name not in names else _spare(a.name, set(names)))
+    return Input(node.name, tuple(Axis(name, a.size) for name, a in zip(names, node.indices)), node.facts)
 
 
 def scalar_symbols(root: Tensor) -> set[sympy.Symbol]:
@@ -651,7 +659,11 @@ def rename(root: Tensor, mapping: Mapping[str, str]) -> Tensor:
     if isinstance(root, Input):
         return Input(root.name, tuple(to(a) for a in root.indices), root.facts)
     if isinstance(root, Delta):
-        return Delta(to(root.a), to(root.b)) if to(root.a) != to(root.b) else Scalar(sympy.Integer(1)).expand((to(root.a),))
+        return (
+            Delta(to(root.a), to(root.b))
+            if to(root.a) != to(root.b)
+            else Scalar(sympy.Integer(1)).expand((to(root.a),))
+        )
     if isinstance(root, Named):
         # Only the free indices move: the operand follows them by name.
         return Named(root.name, rename(root.operand, live), tuple(to(a) for a in root.indices))
