@@ -307,10 +307,17 @@ def _judge(
     first = sampler.point(seed)
     if not subject.theory:
         _must_run(subject, first)
+        state = np.random.get_state()
+        random = _is_random(subject, first)
+        np.random.set_state(state)
+        if random:
+            reason = Finding("not decided", "forward draws random numbers: pass them in as an input, such as a mask")
+            verdicts = dict.fromkeys(subject.wrt, "not decided (forward is random)")
+            return CheckResult(_title(subject), reason, reason, reason, reason, reason, verdicts)
     evidence = gather(subject, _points(subject, sampler, example, seed, count), upstream)
     proof = _prove(subject, sampler, evidence)
     formula, verdicts = _formula(subject, evidence, proof)
-    name = getattr(subject.backward, "__name__", "backward")
+    name = _title(subject)
     if not evidence.runs:
         reason = Finding("not decided", "the formula could not be evaluated")
         failed = Finding("failed", evidence.failures[0]) if evidence.failures else reason
@@ -349,6 +356,10 @@ def _judge(
     )
 
 
+def _title(subject: Subject) -> str:
+    return str(getattr(subject.backward, "__name__", "backward"))
+
+
 def _must_run(subject: Subject, point: Point) -> None:
     try:
         outputs = forward_floats(subject, point)
@@ -357,6 +368,16 @@ def _must_run(subject: Subject, point: Point) -> None:
         raise InputError(f"forward raised {type(error).__name__}: {text}") from None
     if any(o is None for o in outputs):
         raise InputError("forward returned None: it must return the output")
+
+
+def _is_random(subject: Subject, point: Point) -> bool:
+    """Tell whether forward gives different values at one point: then no gradient can be compared with it."""
+    runs = [forward_floats(subject, point, keep_state=False) for _ in range(3)]
+    return any(
+        not np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True)
+        for run in runs[1:]
+        for a, b in zip(runs[0], run)
+    )
 
 
 def _prove(subject: Subject, sampler: Sampler, evidence: Evidence) -> Proof | None:

@@ -295,8 +295,8 @@ def run_floats(subject: Subject, point: Point, upstream: Sequence[np.ndarray[Any
     return FloatRun(gradients(subject, returned), handed, before)
 
 
-def forward_floats(subject: Subject, point: Point) -> tuple[Any, ...]:
-    """Run the person's forward in float64."""
+def forward_floats(subject: Subject, point: Point, *, keep_state: bool = True) -> tuple[Any, ...]:
+    """Run the person's forward in float64; NumPy's global random state is put back unless told otherwise."""
     inputs = {n: _cast(v, "float64") for n, v in point.inputs.items()}
     state = np.random.get_state()
     try:
@@ -304,7 +304,8 @@ def forward_floats(subject: Subject, point: Point) -> tuple[Any, ...]:
             warnings.simplefilter("ignore")
             return subject.call_forward(inputs, point.options)[0]
     finally:
-        np.random.set_state(state)
+        if keep_state:
+            np.random.set_state(state)
 
 
 def rational(value: float) -> fmpq:

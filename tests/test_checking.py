@@ -454,3 +454,94 @@ def test_an_exception_in_backward_is_one_line():
 
     with pytest.raises(InputError, match="backward raised ValueError"):
         check(backward, forward=lambda x: x * 2, shapes={"x": (3, 4)})
+
+
+def test_random_forward_is_not_decided():
+    result = check(
+        lambda dy, x: dy * np.random.rand(*x.shape),
+        forward=lambda x: x * np.random.rand(*x.shape),
+        shapes={"x": (2, 3)},
+    )
+    assert result.formula.outcome == "not decided"
+    assert "random" in result.formula.why
+
+
+def _lstm(x, h, c, Wx, Wh, b):
+    a = x @ Wx + h @ Wh + b
+    n = h.shape[1]
+    i, f, o, g = _sigmoid(a[:, :n]), _sigmoid(a[:, n : 2 * n]), _sigmoid(a[:, 2 * n : 3 * n]), np.tanh(a[:, 3 * n :])
+    c = f * c + i * g
+    return o * np.tanh(c), c
+
+
+def _lstm_backward(upstream, x, h, c, Wx, Wh, b):
+    dh, dc = upstream
+    a = x @ Wx + h @ Wh + b
+    n = h.shape[1]
+    i, f, o, g = _sigmoid(a[:, :n]), _sigmoid(a[:, n : 2 * n]), _sigmoid(a[:, 2 * n : 3 * n]), np.tanh(a[:, 3 * n :])
+    t = np.tanh(f * c + i * g)
+    dc = dc + dh * o * (1 - t**2)
+    parts = [dc * g * i * (1 - i), dc * c * f * (1 - f), dh * t * o * (1 - o), dc * i * (1 - g**2)]
+    da = np.hstack(parts)
+    return da @ Wx.T, da @ Wh.T, dc * f, x.T @ da, h.T @ da, da.sum(axis=0)
+
+
+def test_lstm_cell_is_right_and_no_accident_of_broadcasting_accuses_it():
+    shapes = {"x": (2, 2), "h": (2, 3), "c": (2, 3), "Wx": (2, 12), "Wh": (3, 12), "b": 12}
+    result = check(_lstm_backward, forward=_lstm, shapes=shapes)
+    assert result.formula.ok
+    assert result.contract.ok, str(result)
+
+
+# The prover ----------------------------------------------------------------------------------------------------------
+def _proof(forward, backward, shapes):
+    from backproof.numerics.probing import InputKind, Sampler, numeric_options
+    from backproof.numerics.proving import prove
+    from backproof.numerics.subject import make_subject
+
+    names = list(shapes)
+    kinds = tuple(InputKind(n, "real", s if isinstance(s, tuple) else (s,)) for n, s in shapes.items())
+    return prove(make_subject(backward, forward, names, names, False), Sampler(kinds, numeric_options(forward, names)))
+
+
+@pytest.mark.parametrize("name", [n for n in LAYERS if n != "conv1d"])
+def test_prover_proves_right_layers_for_all_shapes(name):
+    forward, backward, shapes, _ = LAYERS[name]
+    proof = _proof(forward, backward, shapes)
+    assert proof.complete, proof.missing
+
+
+@pytest.mark.parametrize(("name", "mistake"), MISTAKES)
+def test_prover_never_proves_what_the_exact_runs_refute(name, mistake):
+    forward, _, shapes, mistakes = LAYERS[name]
+    backward = mistakes[mistake][0]
+    refuted = {
+        n for n, v in check(backward, forward=forward, shapes=shapes).gradients.items() if v.startswith("REFUTED")
+    }
+    assert refuted
+    assert not refuted & set(_proof(forward, backward, shapes).proved)
+
+
+@pytest.mark.parametrize("row", [b for b in BUGS if EXPECTED[b["name"]][0] == "formula"], ids=lambda b: b["name"])
+def test_prover_does_not_prove_real_bugs(row):
+    shapes = {n: v.shape for n, v in _inputs(row, "generic_inputs").items() if v.dtype.kind == "f"}
+    names = {"forward": _function(row["forward"], "forward"), "backward": _function(row["backward_buggy"], "backward")}
+    try:
+        proof = _proof(names["forward"], names["backward"], shapes)
+    except InputError:
+        return  # integer inputs: the check itself draws them
+    result = check(**names, inputs=_inputs(row, "generic_inputs"), wrt=row["wrt"])
+    wrong = {n for n, v in result.gradients.items() if v.startswith("REFUTED")}
+    assert not wrong & set(proof.proved)
+
+
+def test_prover_leaves_loops_and_views_to_the_exact_runs():
+    assert not _proof(lambda x: sum(v * v for v in x), lambda dy, x: 2 * dy * x, {"x": 4}).complete
+
+    def through_a_view(dy, x):
+        g = dy * 2 * x
+        g.T[...] = 0  # writes into g
+        return g
+
+    assert not _proof(lambda x: x * x, through_a_view, {"x": (3, 4)}).complete
+    assert check(through_a_view, forward=lambda x: x * x, shapes={"x": (3, 4)}).formula.failed
