@@ -13,9 +13,9 @@ import sympy
 from .backprop import Step, vjp
 from .equality import Comparison, equal
 from .errors import InputError
+from .normal_form import normal_form, vanishes
 from .notation import LATEX, TEXT, TextStyle, Writer, index_latex, index_text, matrix_form, shape_text
 from .numpy_source import HELPERS, NumpyWriter, assignments, drop_unused, identifier, size_lines
-from .normal_form import normal_form, vanishes
 from .simplify import definitions, simplify
 from .tensors import Axis, Input, Map, Maximiser, Named, Scalar, Tensor, inputs, postorder, scalar_symbols
 

@@ -17,8 +17,7 @@ from .errors import InputError, lookup
 from .losses import log_softmax, sigmoid, softmax
 from .scalar_functions import scalar_function
 from .symbols import parameter
-from .symbols import x as X
-from .tensors import BOOLEAN, POSITIVE, Axis, Input, Tensor, apply, axis, exp, map_function, one_hot, slot, sqrt, tanh
+from .tensors import BOOLEAN, POSITIVE, Axis, Input, Tensor, apply, axis, map_function, one_hot, slot, sqrt, tanh
 
 if TYPE_CHECKING:
     from .activations import Activation

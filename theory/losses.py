@@ -15,16 +15,13 @@ import sympy
 from .errors import InputError, lookup
 from .symbols import parameter
 from .tensors import (
-    BOOLEAN,
     POSITIVE,
-    Axis,
     Fact,
     Input,
     Tensor,
     apply,
     axis,
     exp,
-    greater,
     log,
     one_hot,
     slot,

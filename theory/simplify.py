@@ -27,7 +27,6 @@ from .tensors import (
     Named,
     Scalar,
     Tensor,
-    add,
     contract,
     map_function,
     multiply,

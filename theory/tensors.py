@@ -35,14 +35,15 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple, TypeVar, dataclass_transform
 from weakref import WeakValueDictionary
 
 import sympy
 
 from .errors import InputError
 
-Number = Union[int, float, Fraction, sympy.Expr]
+Number = int | float | Fraction | sympy.Expr
+Node = TypeVar("Node", bound="Tensor")
 
 
 class Axis(NamedTuple):
@@ -242,7 +243,8 @@ class Tensor(metaclass=_Consed):
         return index_text(self)
 
 
-def _node(cls: type) -> type:
+@dataclass_transform(frozen_default=True, eq_default=False)
+def _node(cls: type[Node]) -> type[Node]:
     return dataclass(frozen=True, eq=False, repr=False)(cls)
 
 
@@ -498,7 +500,7 @@ def map_function(function: sympy.Expr, *arguments: Tensor) -> Tensor:
 
 
 def apply(function: sympy.Expr | Callable[[Any], sympy.Expr], *arguments: Any) -> Tensor:
-    """A scalar function entry by entry: a SymPy expression in ``slot(0), …`` (or in ``x``), or a SymPy function class."""
+    """A scalar function entry by entry: a SymPy expression in ``slot(0), …`` (or ``x``), or a SymPy function class."""
     from .symbols import x
 
     tensors = tuple(as_tensor(a) for a in arguments)
