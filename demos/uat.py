@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -332,16 +333,15 @@ def below(value: Fraction, digits: int = 4) -> str:
 def _short(value: Fraction, digits: int, towards: Any) -> str:
     if value == 0:
         return "0"
-    scale = Fraction(10) ** (digits - 1 - _exponent(value))
-    return f"{float(towards(value * scale) / scale):.{digits}g}"
+    places = digits - 1 - _exponent(value)
+    return f"{Decimal(towards(value * Fraction(10) ** places)).scaleb(-places).normalize():g}"
 
 
 def _exponent(value: Fraction) -> int:
     """⌊log₁₀ |value|⌋, exact to one: enough for the number of digits shown."""
-    try:
+    if 1e-300 < abs(value) < 1e300:
         return math.floor(math.log10(abs(value)))
-    except (OverflowError, ValueError):
-        return len(str(abs(value.numerator))) - len(str(value.denominator))
+    return len(str(abs(value.numerator))) - len(str(value.denominator))
 
 
 def float_above(value: Fraction) -> float:

@@ -114,10 +114,13 @@ def _branch(
     """Best-first subdivision until the largest upper bound is near the largest value found at a point."""
     best, where = Fraction(-1), Fraction(0)
     heap: list[tuple[Fraction, Fraction, Fraction]] = []
-    waiting, unbounded, boxes = list(parts), [], 0
+    waiting: list[tuple[Fraction, Fraction, Fraction | None]] = [(u, v, None) for u, v in parts]
+    unbounded, boxes = [], 0
     while True:
-        for u, v in waiting:
+        for u, v, parent in waiting:
             value, point, most = bound(u, v)
+            if parent is not None:  # what holds on a box holds on its halves
+                most = parent if most is None else min(most, parent)
             boxes += 1
             if value > best:
                 best, where = value, point
@@ -128,7 +131,7 @@ def _branch(
             if advance is not None:
                 advance(1)
         if unbounded:
-            u, v = unbounded.pop()
+            (u, v), most = unbounded.pop(), None
             if boxes >= budget or v - u < Fraction(1, 2**60):
                 raise Unsupported(f"not decided: no finite bound of the error near x = {float(u):.6g} in {boxes} boxes")
         else:
@@ -136,7 +139,8 @@ def _branch(
             if boxes >= budget or -most <= best * (1 + tolerance):
                 return best, where, -most, boxes
             heapq.heappop(heap)
-        waiting = [(u, (u + v) / 2), ((u + v) / 2, v)]
+        parent = None if most is None else -most
+        waiting = [(u, (u + v) / 2, parent), ((u + v) / 2, v, parent)]
 
 
 # --- Piecewise-linear networks --------------------------------------------------------------------------------------
