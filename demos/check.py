@@ -86,7 +86,7 @@ def load_function(target: str, default: str, modules: dict[str, ModuleType]) -> 
 
 def read_shapes(values: Sequence[str], option: str) -> dict[str, tuple[int, ...]]:
     """Read ``x=3,4``; a scalar is ``x=``."""
-    shapes = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for value in values:
         name, equals, sizes = value.partition("=")
         name = name.strip()
@@ -132,7 +132,8 @@ def example_inputs(
 
 def read_integers(values: Sequence[str]) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
     """Read ``t=5:3``: five integers below 3 (the number of classes)."""
-    shapes, classes = {}, {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    classes: dict[str, int] = {}
     for value in values:
         head, colon, below = value.partition(":")
         shapes |= read_shapes([head], "--integer")

@@ -331,7 +331,8 @@ def _judge(
         at_kinks = Finding("not decided", "the formula is refuted away from the kinks already")
     else:
         at_kinks = kink_finding(subject, sampler, evidence.thresholds, elementwise, seed, policy, rounding)
-    example_found, diagnosis = None, ()
+    example_found: Counterexample | None = None
+    diagnosis: tuple[str, ...] = ()
     if evidence.refuted:
         from .diagnosis import diagnose
 

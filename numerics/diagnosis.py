@@ -25,7 +25,7 @@ from .subject import ExactRun, Subject, entries, run_exact, true_gradient
 
 #: Seconds spent on hypotheses for one gradient.
 BUDGET = 1.5
-Arrays = np.ndarray[Any, Any]
+Arrays = Any  # object arrays of balls
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Suspicion:
     """A sentence, and the gradient it predicts at a run (None where it does not apply)."""
 
     sentence: str
-    predict: Callable[[ExactRun], Any]
+    predict: Any  # a function of an ExactRun
 
 
 def diagnose(subject: Subject, sampler: Sampler, evidence: Evidence, seed: int) -> tuple[str, ...]:
@@ -265,10 +265,14 @@ def _wrong_branch(run: ExactRun, name: str) -> Iterator[Suspicion]:
             )
 
 
+def _broadcast(array: Arrays, shape: Any) -> Arrays:
+    return np.broadcast_to(array, shape)
+
+
 def _rebranched(run: ExactRun, k: int, name: str, choose: Callable[[arb, bool], bool]) -> Arrays | None:
     operation = run.operations[k]
     output = entries(operation.output)
-    condition, yes, no = (np.broadcast_to(entries(each), output.shape) for each in operation.inputs)
+    condition, yes, no = (_broadcast(entries(each), output.shape) for each in operation.inputs)
     replaced = {}
     for spot in np.ndindex(*output.shape):
         branch = yes if choose(output[spot].value, bool(condition[spot].value != 0)) else no
@@ -370,7 +374,7 @@ def _cotangent_at(run: ExactRun, place: tuple[int, int]) -> Arrays | None:
     return None if array is None else true_gradient(adjoints(run.seeds), array)
 
 
-def _factors(run: ExactRun) -> Iterator[tuple[str, Callable[[ExactRun], Any]]]:
+def _factors(run: ExactRun) -> Iterator[tuple[str, Any]]:
     for n in run.point.inputs:
         if isinstance(run.point.inputs[n], np.ndarray) and run.point.inputs[n].dtype.kind == "f":
             yield n, lambda r, n=n: np.asarray(entries(_floats(r.point.inputs[n])))

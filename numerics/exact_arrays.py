@@ -130,7 +130,8 @@ class ExactArray(np.ndarray[Any, Any]):
 
     @shape.setter
     def shape(self, new: Any) -> None:
-        np.ndarray.shape.__set__(self, plain_shape(new))
+        getset: Any = np.ndarray.shape
+        getset.__set__(self, plain_shape(new))
 
     @property
     def size(self) -> Any:
@@ -521,13 +522,15 @@ def matmul(a: Any, b: Any) -> Any:
     if left.ndim == 0 or right.ndim == 0:
         raise ValueError("matmul: Input operand does not have enough dimensions (a scalar is not enough)")
     p, q = left.astype_exact().view(np.ndarray), right.astype_exact().view(np.ndarray)
+    p2: Any
+    q2: Any
     p2, q2 = (p[None, :] if p.ndim == 1 else p), (q[:, None] if q.ndim == 1 else q)
     if p2.shape[-1] != q2.shape[-2]:
         raise ValueError(f"matmul: Input operand 1 has a mismatch in its core dimension: {p.shape} @ {q.shape}")
     batch = np.broadcast_shapes(p2.shape[:-2], q2.shape[:-2])
     p2 = np.broadcast_to(p2, batch + p2.shape[-2:])
     q2 = np.broadcast_to(q2, batch + q2.shape[-2:])
-    out = np.empty(batch + (p2.shape[-2], q2.shape[-1]), dtype=object)
+    out: Any = np.empty(batch + (p2.shape[-2], q2.shape[-1]), dtype=object)
     for spot in np.ndindex(*batch):
         columns = [list(q2[spot][:, j]) for j in range(out.shape[-1])]
         for i, row in enumerate(p2[spot]):

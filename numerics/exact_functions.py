@@ -452,7 +452,7 @@ def full_like(
 
 def arange(*limits: Any, dtype: Any = None) -> Any:
     """Return ``np.arange``: integers stay integers; a fractional step is exact."""
-    ends = [int(v) if isinstance(v, (Size, int, np.integer)) else lift(v) for v in limits]
+    ends: list[Any] = [int(v) if isinstance(v, (Size, int, np.integer)) else lift(v) for v in limits]
     if all(isinstance(v, int) for v in ends):
         result = wrap(np.arange(*ends))
         return result if dtype is None else result.astype(dtype)

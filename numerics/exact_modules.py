@@ -21,7 +21,17 @@ from typing import Any
 import numpy as np
 
 from . import exact_functions as table
-from .exact_arrays import ExactArray, _is_exact, _map, elementwise, exact_array, handle_function, handle_ufunc, wrap
+from .exact_arrays import (
+    FUNCTIONS,
+    ExactArray,
+    _is_exact,
+    _map,
+    elementwise,
+    exact_array,
+    handle_function,
+    handle_ufunc,
+    wrap,
+)
 from .exact_scalars import UNARY, Element, NotCovered, Size, lift, trace, unary
 
 #: NumPy functions that take no part in the arithmetic: they run as they are.
@@ -86,14 +96,6 @@ class _Float(metaclass=_Floating):
 def _length(value: Any) -> Any:
     symbolic = trace().symbolic is not None and hasattr(value, "places")
     return value.shape[0] if symbolic or (isinstance(value, ExactArray) and value.ndim) else builtins.len(value)
-
-
-def _sum(values: Any, start: Any = 0) -> Any:
-    return builtins.sum(values, start)
-
-
-def _integer(value: Any = 0, *base: Any) -> Any:
-    return Size(int(value)) if isinstance(value, Size) else builtins.int(value, *base)
 
 
 class _Ufunc:
@@ -184,7 +186,7 @@ def numpy_function(real: Any, name: str | None = None) -> Any:
     def call(*args: Any, **keywords: Any) -> Any:
         if trace().symbolic is not None:
             return trace().symbolic.call(name, *args, **keywords)
-        known = name in table.FUNCTIONS or name in table.MOVING
+        known = name in FUNCTIONS or name in table.MOVING
         if known and (_is_exact(args) or _is_exact(list(keywords.values())) or any(_numeric(a) for a in args)):
             return handle_function(real, [_made_exact(a) for a in args], keywords)
         if not known and (_is_exact(args) or _is_exact(list(keywords.values()))):
@@ -257,8 +259,8 @@ def _resolve_math(real: Any, name: str) -> Any:
 _MATH_ANSWERS: dict[str, Any] = {
     **{name: _math(name) for name in _MATH_NAMES if hasattr(math, name)},
     "pow": lambda a, b: lift(a) ** lift(b),
-    "hypot": lambda *v: unary("sqrt", builtins.sum((lift(each) * each for each in v), lift(0))),
-    "fsum": lambda v: builtins.sum(v, lift(0)),
+    "hypot": lambda *v: unary("sqrt", functools.reduce(lambda a, b: a + b, (lift(each) * each for each in v))),
+    "fsum": lambda v: functools.reduce(lambda a, b: a + b, v, lift(0)),
     "isnan": lambda v: bool(lift(v).value.is_nan()),
     "isfinite": lambda v: bool(lift(v).value.is_finite()),
     "pi": _Constant(_pi),
@@ -304,7 +306,7 @@ def stand_in(value: Any) -> Any:
     return None
 
 
-_BUILTINS = {"float": _Float, "len": _length, "int": None}
+_BUILTINS = {"float": _Float, "len": _length}
 
 
 def _is_library(module: Any) -> bool:
@@ -345,7 +347,7 @@ def exact_modules(function: Any) -> Iterator[None]:
         for names in reachable_globals(function):
             changes = {name: new for name, value in list(names.items()) if (new := stand_in(value)) is not None}
             for name, new in _BUILTINS.items():
-                if new is not None and name not in names:
+                if name not in names:
                     changes[name] = new
             changes["backproof_exact"] = True
             for name, new in changes.items():

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flint
 import numpy as np
@@ -117,6 +117,24 @@ class Element:
     itemsize = 8
     __array_priority__ = 1000.0
 
+    if TYPE_CHECKING:  # the operators are set from a table below
+
+        def __add__(self, other: Any) -> Any: ...
+        def __radd__(self, other: Any) -> Any: ...
+        def __sub__(self, other: Any) -> Any: ...
+        def __rsub__(self, other: Any) -> Any: ...
+        def __mul__(self, other: Any) -> Any: ...
+        def __rmul__(self, other: Any) -> Any: ...
+        def __truediv__(self, other: Any) -> Any: ...
+        def __rtruediv__(self, other: Any) -> Any: ...
+        def __pow__(self, other: Any) -> Any: ...
+        def __lt__(self, other: Any) -> Any: ...
+        def __le__(self, other: Any) -> Any: ...
+        def __gt__(self, other: Any) -> Any: ...
+        def __ge__(self, other: Any) -> Any: ...
+        def __neg__(self) -> Any: ...
+        def __abs__(self) -> Any: ...
+
     @property
     def dtype(self) -> np.dtype[Any]:
         return np.dtype(np.float64)
@@ -210,10 +228,10 @@ def _operators() -> None:
         setattr(Element, f"__r{word}__", reflected(word))
     for word in ("lt", "le", "gt", "ge", "eq", "ne"):
         setattr(Element, f"__{word}__", forward(word))
-    Element.__hash__ = object.__hash__  # type: ignore[method-assign]
+    setattr(Element, "__hash__", object.__hash__)  # noqa: B010
     for word in ("neg", "abs"):
         setattr(Element, f"__{word}__", lambda self, word=word: self._unary(word, self))
-    Element.__pos__ = lambda self: self  # type: ignore[attr-defined]
+    setattr(Element, "__pos__", lambda self: self)  # noqa: B010
 
 
 _operators()
@@ -516,12 +534,21 @@ class Size:
         return self.value
 
     __int__ = __index__
-    __hash__ = lambda self: hash(self.value)  # noqa: E731
-    __bool__ = lambda self: self.value != 0  # noqa: E731
-    __float__ = lambda self: float(self.value)  # noqa: E731
-    __repr__ = lambda self: repr(self.value)  # noqa: E731
-    __format__ = lambda self, spec: format(self.value, spec)  # noqa: E731
-    __neg__ = lambda self: -self.value  # noqa: E731
+
+    def __bool__(self) -> bool:
+        return self.value != 0
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec)
+
+    def __neg__(self) -> int:
+        return -self.value
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
         plain = [int(each) if isinstance(each, Size) else each for each in inputs]
@@ -560,4 +587,4 @@ def _size_operators() -> None:
 
 
 _size_operators()
-Size.__hash__ = lambda self: hash(self.value)  # type: ignore[method-assign]
+setattr(Size, "__hash__", lambda self: hash(self.value))  # noqa: B010  (setting __eq__ removed it)

@@ -91,13 +91,13 @@ def measure(
                 continue
             count += 1
             group = "generic" if point.label == "generic" else "adversarial"
-            error, trouble = _errors(subject, run, floats, dtype, elementwise)
+            here, trouble = _errors(subject, run, floats, dtype, elementwise)
             broken += trouble
-            if error.ulp > worst[dtype, group].ulp:
-                worst[dtype, group] = error
-            bad = error.relative > float(np.finfo(dtype).eps) ** 0.5 and (elementwise or group == "generic")
-            if bad and (dtype not in lost or error.size < lost[dtype].size):
-                lost[dtype] = error
+            if here.ulp > worst[dtype, group].ulp:
+                worst[dtype, group] = here
+            bad = here.relative > float(np.finfo(dtype).eps) ** 0.5 and (elementwise or group == "generic")
+            if bad and (dtype not in lost or here.size < lost[dtype].size):
+                lost[dtype] = here
     return _float_finding(worst, lost, dtypes, count, refuted), _domain_finding(
         [text for _, text in sorted(broken)], count
     )

@@ -16,7 +16,7 @@ from .exact_modules import exact_modules
 from .exact_scalars import exact_arithmetic
 from .probing import InputKind, Sampler, word_options
 from .subject import Subject, gradients
-from .symbolic_arrays import Session, SizesDiffer, SymbolicArray, Untraceable, _fit
+from .symbolic_arrays import Session, SizesDiffer, SymbolicArray, Untraceable, _fit, make
 
 #: How often sizes may be made one before the tracer gives up.
 MERGES = 30
@@ -58,15 +58,13 @@ class _Sizes:
         return [None if s is None else t.axis(f"{kind.name.lower()}_{k}", s) for k, s in enumerate(symbols)]
 
 
-def prove(subject: Subject, sampler: Sampler) -> Proof | None:
-    """Prove the gradients for all shapes, or return None where the code cannot be traced."""
-    if subject.theory:
-        return None
+def prove(subject: Subject, sampler: Sampler) -> Proof:
+    """Prove the gradients for all shapes; what cannot be traced is in ``missing`` with the reason."""
     proved: dict[str, str] = {}
     missing: dict[str, str] = {}
     facts = ""
     settings: list[dict[str, Any]] = [{}]
-    if any(n in subject.keywords or subject.any_keyword for n in sampler.options):
+    if not subject.theory and any(n in subject.keywords or subject.any_keyword for n in sampler.options):
         settings += [w for w in word_options(subject.forward, sampler.options) if _valid(subject, sampler, w)]
     for words in settings:
         try:
@@ -110,7 +108,7 @@ def _input(kind: InputKind, sizes: _Sizes) -> Any:
     axes = sizes.axes(kind)
     present = [a for a in axes if a is not None]
     if kind.kind == "integer":
-        return SymbolicArray(t.Input(kind.name, present), axes, "labels")
+        return SymbolicArray(make.Input(kind.name, present), axes, "labels")
     last = present[-1].name if present else ""
     facts = {
         "one_hot": lambda: (t.one_hot(last),),
@@ -120,7 +118,7 @@ def _input(kind: InputKind, sizes: _Sizes) -> Any:
         "boolean": lambda: (t.BOOLEAN,),
         "binary": lambda: (t.BOOLEAN,),
     }.get(kind.kind, lambda: ())()
-    return SymbolicArray(t.Input(kind.name, present, facts), axes, "mask" if kind.kind == "boolean" else "real")
+    return SymbolicArray(make.Input(kind.name, present, facts), axes, "mask" if kind.kind == "boolean" else "real")
 
 
 def _options(sampler: Sampler, words: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,7 +127,7 @@ def _options(sampler: Sampler, words: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in {**sampler.options, **words}.items():
         if isinstance(value, float):
             symbol = sympy.Symbol(name, real=True, positive=True) if value > 0 else sympy.Symbol(name, real=True)
-            made[name] = SymbolicArray(t.Scalar(symbol), ())
+            made[name] = SymbolicArray(make.Scalar(symbol), ())
         else:
             made[name] = value
     return made
@@ -149,8 +147,8 @@ def _traced(subject: Subject, sampler: Sampler, sizes: _Sizes, words: Mapping[st
         output = outputs[0]
         present = [p for p in output.places if p is not None]
         tensor = output.tensor.expand(present)
-        one = t.Scalar(sympy.Integer(1)).expand(present)
-        cotangent = t.Input("upstream", present) if subject.accepts_upstream else one
+        one = make.Scalar(sympy.Integer(1)).expand(present)
+        cotangent = make.Input("upstream", present) if subject.accepts_upstream else one
         wanted = [n for n in subject.wrt if n in t.inputs(tensor)]
         true, _ = vjp(tensor, wanted, cotangent)
         with exact_modules(subject.backward):
@@ -177,7 +175,7 @@ def _compare(yours: Any, true: t.Tensor | None, places: Sequence[t.Axis | None])
         return "the traced gradient has another number of axes"
     present = [p for p in places if p is not None]
     mine = _fit(yours, places)
-    target = t.Scalar(sympy.Integer(0)).expand(present) if true is None else true
+    target = make.Scalar(sympy.Integer(0)).expand(present) if true is None else true
     comparison = equal(mine, target)
     # At a tie of a comparison the two may follow different conventions: the finding on kinks looks there.
     if comparison or comparison.why.startswith("equal except perhaps at the kink"):

@@ -16,7 +16,7 @@ from flint import arb
 from ..theory.errors import InputError, Unsupported
 from .exact_arrays import elementwise, exact_array, wrap
 from .exact_functions import where
-from .exact_scalars import lift
+from .exact_scalars import lift, trace
 
 _NAMES = {
     **{
@@ -110,6 +110,8 @@ def expression_function(expr: Any, names: Mapping[str, Any]) -> Callable[..., An
         return where(value(condition, given), value(expression, given), pieces(branches[1:], given))
 
     def forward(**given: Any) -> Any:
+        if trace().symbolic is not None:
+            return trace().symbolic.expression(expr, [(names[name], array) for name, array in given.items()])
         shapes = [np.ndarray.shape.__get__(exact_array(v)) for v in given.values()]
         result = value(expr, given)
         full = np.broadcast_shapes(*shapes, np.ndarray.shape.__get__(exact_array(result)))

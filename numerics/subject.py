@@ -139,7 +139,7 @@ def _constant(value: Any, shift: Any = None) -> Any:
     return exact_array(array.copy()) if array.ndim else array[()]
 
 
-def entries(value: Any) -> np.ndarray[Any, Any]:
+def entries(value: Any) -> Any:
     """Return a gradient or output as an object array of balls."""
     array = exact_array(value)
     return np.asarray(array.astype_exact().view(np.ndarray))

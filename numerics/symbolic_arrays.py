@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy
@@ -87,7 +87,7 @@ class SymbolicSize:
         return hash(self.expr)
 
     def _array(self) -> SymbolicArray:
-        return SymbolicArray(t.Scalar(self.expr), ())
+        return SymbolicArray(make.Scalar(self.expr), ())
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
         return self._array().__array_ufunc__(ufunc, method, *inputs, **keywords)
@@ -115,12 +115,32 @@ def _size_operators() -> None:
 
 _size_operators()
 Place = t.Axis | None
+#: The nodes as constructors: their metaclass takes the fields.
+make: Any = t
 
 
 class SymbolicArray:
     """A tensor expression with ordered axes (None: of length one); ``kind`` is real, mask, range or labels."""
 
     __array_priority__ = 2000.0
+
+    if TYPE_CHECKING:  # the operators are set from a table below
+
+        def __add__(self, other: Any) -> Any: ...
+        def __radd__(self, other: Any) -> Any: ...
+        def __sub__(self, other: Any) -> Any: ...
+        def __rsub__(self, other: Any) -> Any: ...
+        def __mul__(self, other: Any) -> Any: ...
+        def __rmul__(self, other: Any) -> Any: ...
+        def __truediv__(self, other: Any) -> Any: ...
+        def __rtruediv__(self, other: Any) -> Any: ...
+        def __pow__(self, other: Any) -> Any: ...
+        def __lt__(self, other: Any) -> Any: ...
+        def __le__(self, other: Any) -> Any: ...
+        def __gt__(self, other: Any) -> Any: ...
+        def __ge__(self, other: Any) -> Any: ...
+        def __neg__(self) -> Any: ...
+        def __abs__(self) -> Any: ...
 
     def __init__(self, tensor: t.Tensor, places: Sequence[Place], kind: str = "real", view: bool = False) -> None:
         self.tensor, self.places, self.kind, self.view = tensor, tuple(places), kind, view
@@ -296,7 +316,7 @@ class SymbolicArray:
                     if each.places[0].size != n.size:
                         raise SizesDiffer(each.places[0].size, n.size)
                 name = labels.tensor.name  # type: ignore[attr-defined]
-                tensor = t.Input(f"onehot_{name}", (n, k), (t.one_hot(k.name),))
+                tensor = make.Input(f"onehot_{name}", (n, k), (t.one_hot(k.name),))
                 _session().classes.setdefault(name, k.size)
                 if _session().classes[name] != k.size:
                     raise SizesDiffer(_session().classes[name], k.size)
@@ -376,10 +396,16 @@ class Session:
         return lift(value)
 
     def constant(self, name: str) -> SymbolicArray:
-        return SymbolicArray(t.Scalar({"pi": sympy.pi, "e": sympy.E}[name]), ())
+        return SymbolicArray(make.Scalar({"pi": sympy.pi, "e": sympy.E}[name]), ())
 
     def call(self, name: str, *args: Any, **keywords: Any) -> Any:
         return call(name, *args, **keywords)
+
+    def expression(self, expr: sympy.Expr, arguments: Sequence[tuple[sympy.Symbol, Any]]) -> SymbolicArray:
+        """Return a SymPy expression of arrays, entry by entry."""
+        tensors, places = aligned(*(array for _, array in arguments))
+        slots = {symbol: t.slot(k) for k, (symbol, _) in enumerate(arguments)}
+        return SymbolicArray(t.apply(expr.xreplace(slots), *tensors), places)
 
     def ufunc(self, ufunc: Any, method: str, inputs: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
         return lift(0).__array_ufunc__(ufunc, method, *inputs, **keywords)
@@ -405,7 +431,7 @@ def lift(value: Any) -> SymbolicArray:
         value = value[()]
     if isinstance(value, (np.ndarray, list, tuple)):
         raise Untraceable("an array of numbers in the code")
-    return SymbolicArray(t.Scalar(constant(value)), ())
+    return SymbolicArray(make.Scalar(constant(value)), ())
 
 
 def aligned(*values: Any) -> tuple[list[t.Tensor], tuple[Place, ...]]:
@@ -461,10 +487,10 @@ def _operators() -> None:
     for word, name in words.items():
         setattr(SymbolicArray, f"__{word}__", lambda self, other, name=name: call(name, self, other))
     SymbolicArray.__hash__ = object.__hash__  # type: ignore[method-assign]
-    SymbolicArray.__neg__ = lambda self: call("negative", self)  # type: ignore[attr-defined]
-    SymbolicArray.__abs__ = lambda self: call("absolute", self)  # type: ignore[attr-defined]
-    SymbolicArray.__invert__ = lambda self: call("logical_not", self)  # type: ignore[attr-defined]
-    SymbolicArray.__pos__ = lambda self: self  # type: ignore[attr-defined]
+    setattr(SymbolicArray, "__neg__", lambda self: call("negative", self))  # noqa: B010
+    setattr(SymbolicArray, "__abs__", lambda self: call("absolute", self))  # noqa: B010
+    setattr(SymbolicArray, "__invert__", lambda self: call("logical_not", self))  # noqa: B010
+    setattr(SymbolicArray, "__pos__", lambda self: self)  # noqa: B010
     for method in ["sum", "mean", "var", "std", "max", "min", "clip"]:
         setattr(SymbolicArray, method, lambda self, *a, method=method, **k: call(method, self, *a, **k))
 

@@ -8,7 +8,7 @@ from typing import Any
 import sympy
 
 from ..theory import tensors as t
-from .symbolic_arrays import SizesDiffer, SymbolicArray, SymbolicSize, Untraceable, aligned, constant, lift
+from .symbolic_arrays import SizesDiffer, SymbolicArray, SymbolicSize, Untraceable, aligned, constant, lift, make
 
 _0, _1, _2 = t.slot(0), t.slot(1), t.slot(2)
 
@@ -252,14 +252,14 @@ def _arange(n: Any, *rest: Any, **_: Any) -> SymbolicArray:
     if rest or not isinstance(n, SymbolicSize):
         raise Untraceable("np.arange of numbers")
     place = t.fresh_axis(n.expr)
-    return SymbolicArray(t.Input("arange", (place,)), (place,), "range")
+    return SymbolicArray(make.Input("arange", (place,)), (place,), "range")
 
 
 def _eye(n: Any, *rest: Any, **_: Any) -> SymbolicArray:
     if rest or not isinstance(n, SymbolicSize):
         raise Untraceable("np.eye of numbers")
     a, b = t.fresh_axis(n.expr), t.fresh_axis(n.expr)
-    return SymbolicArray(t.Delta(a, b), (a, b))
+    return SymbolicArray(make.Delta(a, b), (a, b))
 
 
 def _expand_dims(a: Any, axis: int) -> SymbolicArray:
