@@ -26,7 +26,7 @@ from .activations import Activation, activation
 from .enclosures import ball_function, enclose, exact_value
 from .errors import Unsupported
 from .pieces import Piece, pieces
-from .supremum import PRECISION, bottom, supremum, top
+from .supremum import PRECISION, bottom, magnitude, supremum, top
 from .symbols import x
 from .tails import Tail, first_decided
 
@@ -34,6 +34,8 @@ _t = sympy.Symbol("t", positive=True)
 _T = sympy.Symbol("T", positive=True)
 #: Relative width of the cells in the proven quadrature of the tail; its enclosure is about this wide.
 _CELL_RATIO = Fraction(1, 64)
+#: SymPy's integrals are held against the proven quadrature up to here, and not used where they disagree.
+_CHECKED_TO = Fraction(64)
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,19 @@ class Step:
         if not _easy(self.activation.expr):
             return None
         value = sympy.simplify(sympy.integrate(self.tail, (_t, 0, sympy.oo)))
-        return None if value.has(sympy.Integral) else sympy.expand_log(value, force=True)
+        if value.has(sympy.Integral) or (value.is_finite and not upper(value) >= self.clipped_mean(_CHECKED_TO)[0]):
+            return None
+        return sympy.expand_log(value, force=True)
 
     @cached_property
     def _antiderivative(self) -> sympy.Expr | None:
         if not _easy(self.activation.expr) or self.tail.has(sympy.Piecewise):
             return None
         value = sympy.integrate(self.tail, (_t, 0, _T))
-        return None if value.has(sympy.Integral) else value
+        if value.has(sympy.Integral):
+            return None
+        low, high = self.clipped_mean(_CHECKED_TO)
+        return value if low <= upper(value.subs(_T, _rational(_CHECKED_TO))) <= high else None
 
     def smear(self, steepness: Fraction, reach: Fraction) -> Fraction:
         """A proven upper bound of E min(|Z|/w, reach): how far a unit of steepness w smears a step, on average."""
@@ -237,8 +244,8 @@ def _hinge_at(f: Activation, left: Piece, right: Piece) -> Hinge | None:
     finite = [_fraction(arm) for arm in arms if arm.is_Rational]
     if any(not arm.is_Rational and arm != sympy.oo for arm in arms):
         return None
-    numbers = (kink, values[0], *slopes)
-    return Hinge(f, *map(_fraction, numbers), reach=min(finite) if finite else None)
+    place, value, left_slope, right_slope = map(_fraction, (kink, values[0], *slopes))
+    return Hinge(f, place, value, left_slope, right_slope, reach=min(finite) if finite else None)
 
 
 def _asymptotic_hinge(f: Activation) -> Hinge | None:
@@ -260,8 +267,7 @@ def _largest_magnitude(difference: sympy.Expr) -> Fraction | None:
             a, b, tails = _cut(part, lambda t: t.enclosure())
             bounds += [top(ball.abs_upper()) for ball in tails]
             if a < b:
-                value = ball_function(part.expr)
-                bounds.append(supremum(lambda t, g=value: abs(g(t)), a, b).upper)  # type: ignore[misc]
+                bounds.append(supremum(magnitude(ball_function(part.expr)), a, b).upper)
         return max(bounds)
     except Unsupported:
         return None

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-
-from flint import arb
 
 from .enclosures import ball_function
 from .errors import Unsupported
 from .gates import Hinge
 from .shallow import Design, Network, Term, dyadic_values
 from .staircases import round_up
-from .supremum import Unbounded, supremum
+from .supremum import Ball, Unbounded, magnitude, negative, supremum
 from .symbols import x
 from .target import SmoothPiece, Target
 
@@ -66,13 +63,13 @@ def _curved_squares(f: Target) -> list[list[Fraction]]:
             width = part.length / 2**level
             for k in range(2**level):
                 u = part.left + k * width
-                least = -_largest(lambda t, g=second: -abs(g(t)), u, u + width)
+                least = -_largest(negative(magnitude(second)), u, u + width)
                 squares.append(width**2 * max(least, Fraction(0)) / 16)
         found.append(squares)
     return found
 
 
-def _largest(g: Callable[[arb], arb], u: Fraction, v: Fraction) -> Fraction:
+def _largest(g: Ball, u: Fraction, v: Fraction) -> Fraction:
     """An upper bound of a function that is never positive; 0 where none is found."""
     try:
         return supremum(g, u, v, tolerance=Fraction(1, 20), budget=60).upper
@@ -99,7 +96,7 @@ def bend(f: Target) -> int:
     second = ball_function(f.pieces[0].expr.diff(x, 2))
     for sign in (1, -1):
         try:
-            if supremum(lambda t, s=sign: -s * second(t), f.a, f.b).upper <= 0:  # type: ignore[misc]
+            if supremum(negative(second) if sign > 0 else second, f.a, f.b).upper <= 0:
                 return sign
         except Unbounded:
             return 0

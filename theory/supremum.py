@@ -76,6 +76,16 @@ def supremum(
             evaluated += 2
 
 
+def magnitude(g: Ball) -> Ball:
+    """|g|."""
+    return lambda t: abs(g(t))
+
+
+def negative(g: Ball) -> Ball:
+    """−g."""
+    return lambda t: -g(t)
+
+
 def as_ball(point: Fraction) -> arb:
     """The exact rational as a ball at the current precision."""
     return arb(fmpq(point.numerator, point.denominator))
