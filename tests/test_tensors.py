@@ -9,7 +9,7 @@ import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backproof.theory import polynomials as P
+from backproof.theory import algebra as P
 from backproof.theory.equality import DIFFERENT, EQUAL, NOT_DECIDED, equal, evaluate, generic_point
 from backproof.theory.errors import InputError, Unsupported
 from backproof.theory.normal_form import normal_form, vanishes

@@ -19,7 +19,7 @@ import flint
 import sympy
 from flint import arb, fmpq
 
-from . import polynomials as P
+from . import algebra as P
 from .enclosures import ball_function
 from .errors import InputError, Unsupported
 from .normal_form import normal_form, vanishes

@@ -1,4 +1,4 @@
-"""Tensor expressions and SymPy scalars in the normal form of :mod:`.polynomials`."""
+"""Tensor expressions and SymPy scalars in the normal form of :mod:`.algebra`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import sympy
 from sympy.core.relational import Relational
 
-from . import polynomials as P
+from . import algebra as P
 from .errors import Unsupported
 from .polynomials import UNIT, ZERO, Poly
 from .tensors import Contract, Delta, Extremum, Input, Map, Maximiser, Named, Scalar, Tensor, postorder, slot

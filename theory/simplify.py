@@ -14,7 +14,7 @@ from typing import Any
 
 import sympy
 
-from . import polynomials as P
+from . import algebra as P
 from .errors import Unsupported
 from .normal_form import named_atom, normal_form, vanishes
 from .polynomials import Atom, Poly
