@@ -23,6 +23,8 @@ from .lowering import Builder, Lowering
 
 #: exp(−1000) is 0 in every format: beyond this exponent a decaying term is gone, and a is held there.
 GONE = 1_000
+#: Below this exponent exp(−Q) − 1 needs expm1; above, the exponential that is there anyway is small enough.
+ALMOST_LOG_2 = sympy.Rational(45, 64)
 #: exp(−650)·(anything met in practice) is still normal in float64; beyond, results are scaled by halves.
 NEAR_UNDERFLOW = 650
 
@@ -232,7 +234,7 @@ class HalfLineLowering:
     # ------------------------------------------------------------------------------------------------------- generators
 
     def generator(self, symbol: sympy.Symbol, held: bool = True) -> int:
-        """The place of a generator of the field; ``held``: something decaying multiplies it, so a stops at its limit."""
+        """The place of a generator; ``held``: something decaying multiplies it, so a stops at its limit."""
         b, line = self.b, self.line
         if symbol == line.base:
             return self.base if held else self.place
@@ -287,7 +289,10 @@ class HalfLineLowering:
     def _expm1(self, powers: Mapping[sympy.Symbol, int]) -> int | None:
         for t, pair in zip(self.line.exponentials, self._pairs, strict=True):
             if powers == {t.symbol: 1}:
-                return self.b.op("expm1", self.b.op("neg", pair.hi))
+                b = self.b
+                small = b.op("expm1", b.op("neg", pair.hi))
+                large = b.op("sub", self.generator(t.symbol), b.constant(1))  # T ≤ ½: nothing cancels
+                return b.op("select", b.op("lt", pair.hi, b.constant(ALMOST_LOG_2)), small, large)
         return None
 
     def _minus_erf(self, powers: Mapping[sympy.Symbol, int]) -> int | None:
@@ -404,7 +409,7 @@ def _single(factor: Any) -> bool:
 
 
 def _reach(terms: Mapping[int, Expr], exponent: Expr | int) -> Expr:
-    """An integer-valued or dyadic a at which Σ terms·aᵈ has passed ``exponent``."""
+    """An integer or dyadic a at which Σ terms·aᵈ has passed ``exponent``."""
     low, high = Fraction(0), Fraction(1)
     polynomial = {d: enclose(c, {}, digits=20) for d, c in terms.items()}
     wanted = exact_value(sympy.Rational(exponent))
@@ -417,4 +422,5 @@ def _reach(terms: Mapping[int, Expr], exponent: Expr | int) -> Expr:
     for _ in range(12):
         middle = (low + high) / 2
         low, high = (low, middle) if passed(middle) else (middle, high)
-    return sympy.Rational(high.numerator, high.denominator)
+    reached = sympy.Rational(high.numerator, high.denominator)
+    return sympy.ceiling(reached) if reached > 16 else reached

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 
 import sympy
 from flint import arb, fmpq
@@ -29,7 +30,7 @@ def pieces() -> tuple[LocalPolynomial, ...]:
     """The fitted pieces, each proven to a relative error below 2⁻⁵³ including the rounding of its coefficients."""
     expression = sympy.exp(x**2) * sympy.erfc(x)
     found = []
-    for low, high in zip(ENDS, ENDS[1:], strict=False):
+    for low, high in pairwise(ENDS):
         middle = (low + high) / 2
         centre = arb(fmpq(middle.numerator, middle.denominator))
         found.append(fit(expression, centre, 0, low, high, even=False, cells=CELLS_PER_UNIT * int(high - low) + 32))

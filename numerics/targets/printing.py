@@ -20,6 +20,13 @@ from ...theory.errors import Unsupported
 from ...theory.lowering import Node, Program
 
 INDENT = "    "
+#: Rough cost of a step in units of an addition; what is not listed costs 1.
+COST = {"div": 5, "sqrt": 5, "input": 0, "constant": 0} | dict.fromkeys(
+    ("exp", "expm1", "log", "log1p", "pow", "sinh", "cosh", "tanh", "sin", "cos", "tan", "asin", "acos", "atan", "erf",
+     "erfc", "erfcx"), 20
+)  # fmt: skip
+#: A branch must spare at least this much: a mispredicted one costs about as much.
+WORTH_A_BRANCH = 16
 
 
 @lru_cache(maxsize=4096)
@@ -81,7 +88,11 @@ class Nesting:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.lines: list[str] = []
+        #: step -> (user, which operand of it), over the whole program: a step used further out must not move in
+        self.users: dict[int, set[tuple[int, int]]] = {p: set() for p in range(len(program.nodes))}
+        for p, node in enumerate(program.nodes):
+            for position, o in enumerate(node.operands):
+                self.users[o].add((p, position))
 
     def closure(self, targets: Iterable[int], known: set[int]) -> set[int]:
         """Everything the targets need, down to what is already known."""
@@ -96,9 +107,9 @@ class Nesting:
 
     def first_branching(self, needed: set[int]) -> int | None:
         """The condition of the selects that hide the most steps, or None where no select hides any costly one."""
-        best, saved = None, 0
+        best, saved = None, WORTH_A_BRANCH - 1
         for condition in sorted({self.program.nodes[p].operands[0] for p in needed if self._is_select(p)}):
-            hidden = sum(len(side) for side in self.sides(condition, needed))
+            hidden = sum(COST.get(self.program.nodes[p].operation, 1) for s in self.sides(condition, needed) for p in s)
             if hidden > saved:
                 best, saved = condition, hidden
         return best
@@ -118,16 +129,11 @@ class Nesting:
 
     def _only(self, selects: set[int], side: int, needed: set[int]) -> set[int]:
         """Steps all of whose users lie on this side of these selects."""
-        users: dict[int, set[tuple[int, int]]] = {p: set() for p in needed}
-        for p in needed:
-            for position, o in enumerate(self.program.nodes[p].operands):
-                if o in users:
-                    users[o].add((p, position))
         outputs = set(self.program.outputs.values())
         inside: set[int] = set()
         for p in sorted(needed, reverse=True):
-            if p in outputs or not users[p] or self.program.nodes[p].operation in ("input", "constant"):
+            if p in outputs or self.program.nodes[p].operation in ("input", "constant"):
                 continue
-            if all(u in inside or (u in selects and position == side) for u, position in users[p]):
+            if all(u in inside or (u in selects and position == side) for u, position in self.users[p]):
                 inside.add(p)
         return inside

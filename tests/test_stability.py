@@ -1,0 +1,188 @@
+"""Stable forms: proved equal, and a wrong one is caught."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import flint
+import pytest
+import sympy
+from flint import arb
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backproof.theory import stability
+from backproof.theory.activations import ACTIVATIONS, activation
+from backproof.theory.decaying import a, half_line
+from backproof.theory.enclosures import ball_function, exact_value
+from backproof.theory.errors import Unsupported
+from backproof.theory.local_polynomials import fit, refine_root
+from backproof.theory.lowering import Node, Program, lower
+from backproof.theory.scaled_erfc import pieces, without_erfcx
+from backproof.theory.stability import prove, stable_program
+from backproof.theory.symbols import x
+
+TYPED = (
+    "x*tanh(log(1+exp(x)))",
+    "(x+sqrt(x**2+4))/2",
+    "x/sqrt(1+x**2)",
+    "log(cosh(x))",
+    "log(1+x**2)",
+    "sqrt(1+x**2)-1",
+    "x*exp(x)/(1+exp(x))",
+    "sinh(x)",
+    "exp(x)",
+    "x*atan(x)",
+    "sigmoid(x**2-1)",
+    "erfc(x)",
+    "max(0,1-abs(x))",
+    "x**3-x",
+)
+
+
+def _outputs(row):
+    return {"value": row.expr, "derivative": row.derivative(1), "second": row.derivative(2)}
+
+
+@pytest.mark.parametrize("bits", [53, 24])
+@pytest.mark.parametrize("spec", [*ACTIVATIONS, *TYPED])
+def test_every_stable_form_is_held_against_its_formula(spec, bits):
+    stable = stable_program(_outputs(activation(spec)), bits)
+    assert stable.as_written == {}
+    assert min(stable.proved_at.values()) >= 40
+
+
+@pytest.mark.parametrize("spec", ["mish", "gelu", "softplus", "log_sigmoid", "tanhshrink"])
+def test_the_proof_catches_a_wrong_step(spec):
+    outputs = _outputs(activation(spec))
+    stable = stable_program(outputs)
+    caught = 0
+    for place, node in enumerate(stable.program.nodes):
+        other = {"add": "sub", "sub": "add", "exp": "expm1", "log1p": "exp"}.get(node.operation)
+        if other is None:
+            continue
+        nodes = list(stable.program.nodes)
+        nodes[place] = Node(other, node.operands)
+        wrong = replace(stable, program=Program(("x",), tuple(nodes), stable.program.outputs))
+        try:
+            prove(wrong, outputs)
+        except Unsupported:
+            caught += 1
+    assert caught >= 3
+
+
+def test_a_wrong_constant_is_caught():
+    stable = stable_program({"value": ACTIVATIONS["sigmoid"].expr})
+    nodes = [
+        Node("constant", (), node.leaf + sympy.Rational(1, 10**20)) if node.leaf == 1 else node
+        for node in stable.program.nodes
+    ]
+    wrong = replace(stable, program=replace(stable.program, nodes=tuple(nodes)))
+    with pytest.raises(Unsupported, match="differs from its formula"):
+        prove(wrong, {"value": ACTIVATIONS["sigmoid"].expr})
+
+
+def test_decaying_quantities_cancel_what_does_not_decay():
+    line = half_line([(1 + sympy.tanh(-a)) / 2, sympy.log(1 + sympy.exp(a)) - a])
+    (t,) = line.exponentials
+    assert line.reduced((1 + sympy.tanh(-a)) / 2) == line.element_of[t.symbol] ** 2 / (
+        1 + line.element_of[t.symbol] ** 2
+    )
+    (log,) = line.logs.values()
+    assert line.reduced(sympy.log(1 + sympy.exp(a)) - a) == line.element_of[log]
+
+
+@given(st.floats(min_value=1e-5, max_value=60), st.sampled_from(sorted(ACTIVATIONS)), st.sampled_from([1, -1]))
+@settings(max_examples=80, deadline=None)
+def test_program_and_formula_agree_in_balls(point, name, sign):
+    row = ACTIVATIONS[name]
+    stable = _cached(name)
+    with flint.ctx.workprec(1200):
+        computed = stable.program.enclose(exact_value(sign * point))["value"]
+        exact = ball_function(row.expr)(exact_value(sign * point))
+        # a local polynomial is within 2⁻⁵³ of the function, everything else within 2⁻⁸⁰
+        assert abs(computed - exact) <= abs(exact) * arb(2) ** -52.9 + arb(2) ** -1100
+
+
+_STABLE: dict = {}
+
+
+def _cached(name):
+    if name not in _STABLE:
+        _STABLE[name] = stable_program({"value": ACTIVATIONS[name].expr})
+    return _STABLE[name]
+
+
+def test_local_polynomial_is_proven_and_a_wide_interval_refused():
+    tanhshrink = x - sympy.tanh(x)
+    patch = fit(tanhshrink, arb(0), 3, Fraction(-1), Fraction(1), even=True)
+    assert patch.error_bits < -53
+    with pytest.raises(Unsupported):
+        fit(tanhshrink, arb(0), 3, Fraction(-3, 2), Fraction(3, 2), even=True)
+
+
+def test_the_proof_of_a_polynomial_sees_a_changed_coefficient():
+    from backproof.theory.local_polynomials import CELLS, _proven_error
+
+    patch = fit(x - sympy.tanh(x), arb(0), 3, Fraction(-1), Fraction(1), even=True)
+    with flint.ctx.workprec(320):
+        spoilt = (*patch.coefficients[:3], patch.coefficients[3] * (1 + Fraction(1, 2**40)), *patch.coefficients[4:])
+        arguments = (x - sympy.tanh(x), arb(0), Fraction(0), 3)
+        limits = (Fraction(-1), Fraction(1), True, CELLS)
+        assert _proven_error(*arguments, patch.coefficients, *limits) < arb(2) ** -53
+        assert _proven_error(*arguments, spoilt, *limits) > arb(2) ** -46
+
+
+def test_roots_are_isolated():
+    root = refine_root(ACTIVATIONS["silu"].derivative(1), Fraction(-2), Fraction(-1))
+    assert root.str(15, radius=False) == "-1.27846454276107"
+
+
+def test_erfcx_pieces_are_proven_and_meet_the_function():
+    assert all(piece.error_bits < -53 for piece in pieces())
+    b_program = lower({"value": sympy.erfc(x)}, (x,))
+    nodes = tuple(Node("erfcx", n.operands) if n.operation == "erfc" else n for n in b_program.nodes)
+    program = without_erfcx(replace(b_program, nodes=nodes))
+    with flint.ctx.workprec(300):
+        for k in range(1, 400):
+            u = arb(k) / 13 + arb(1) / 1024
+            exact = (u * u).exp() * u.erfc()
+            assert abs(program.enclose(u)["value"] / exact - 1) < arb(2) ** -53
+
+
+def test_borders_that_are_no_floats_are_decided_exactly():
+    third = sympy.Piecewise((x, x > sympy.Rational(1, 3)), (0, True))
+    program = stable_program({"value": third}).program
+    below = float(Fraction(1, 3))  # rounds down: below ⅓
+    assert program.enclose(arb(below))["value"] == 0
+    assert program.enclose(arb(below) + arb(2) ** -54)["value"] > 0
+
+
+def test_what_cannot_be_compiled_is_named():
+    with pytest.raises(Unsupported, match="gamma"):
+        stable_program({"value": sympy.gamma(x)})
+    with pytest.raises(Unsupported, match="zeta"):
+        lower({"value": sympy.zeta(x)}, (x,))
+
+
+def test_common_subexpressions_are_shared():
+    row = ACTIVATIONS["silu"]
+    both = stable_program({"value": row.expr, "derivative": row.derivative(1)}, 24).program
+    assert sum(node.operation == "exp" for node in both.nodes) == 1
+
+
+def test_as_written_keeps_the_formula():
+    stable = stable_program({"value": ACTIVATIONS["softplus"].expr}, as_written=frozenset({"value"}))
+    assert "value" in stable.as_written
+    assert "log1p" not in stable.program.operations
+
+
+def test_a_guarded_branch_does_not_overflow():
+    program = lower({"value": sympy.Piecewise((x, x > 0), (sympy.exp(x) - 1, True))}, (x,))
+    assert [n.operation for n in program.nodes].count("select") == 2  # the argument of exp is held in the other branch
+
+
+def test_proof_points_reach_into_the_tails():
+    assert max(stability.PROOF_POINTS) > 2**33
+    assert min(abs(p) for p in stability.PROOF_POINTS) < Fraction(1, 2**59)
