@@ -134,6 +134,8 @@ def _errors(
                 continue
             if exact.rel_accuracy_bits() < 60:  # 0 up to the radius of 300 digits
                 exact = arb(0)
+            if abs(exact) < smallest and abs(got) <= float(limits.tiny):
+                continue  # below the normal numbers: digits cannot be asked for
             size = max(abs(exact) if elementwise else scale, smallest)
             gap = abs(arb(got) - exact).abs_upper()
             relative = _plain_float(gap / size)
