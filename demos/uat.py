@@ -308,7 +308,7 @@ def _sample(built: Approximation, dtype: str, count: int | None) -> Sampled:
 def _certificate(built: Approximation, wanted: bool | None, budget: int) -> tuple[Certificate | None, str | None]:
     """The certificate, or why it is not decided; by default only where it is cheap."""
     part = _part(built)
-    cheap = isinstance(part, Hinge) and not part.gap and built.network.units <= 2_000
+    cheap = isinstance(part, Hinge) and built.network.units <= (200 if part.gap else 2_000)
     if wanted is False or (wanted is None and not cheap):
         return None, None
     from ..numerics.certificates import certify

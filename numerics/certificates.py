@@ -25,7 +25,7 @@ from ..theory.activations import ACTIVATIONS
 from ..theory.approximation import Approximation
 from ..theory.enclosures import ball_function, enclose, exact_value, taylor
 from ..theory.errors import Unsupported
-from ..theory.gates import step
+from ..theory.gates import Arm, far_arms
 from ..theory.pieces import pieces
 from ..theory.shallow import Network
 from ..theory.supremum import PRECISION, bottom, interval_ball, top
@@ -35,7 +35,7 @@ from .approximation import FloatNetwork
 
 #: Stop when the proven upper bound is within this of the proven lower bound (exact pieces cost less than series).
 TOLERANCE = {"linear": Fraction(1, 500), "smooth": Fraction(1, 50)}
-#: Pre-activations beyond this are at the activation's limit to far below float64's resolution (logistic: e^-44).
+#: Pre-activations beyond this are on a straight arm of the activation to far below float64's resolution (e^-44).
 _SATURATED = 44
 _AT_LIMIT = arb(2) ** -50
 #: Order of the Taylor models: measured best for sums of some ten active units per box.
@@ -287,45 +287,53 @@ SmoothUnits = list[tuple[int, sympy.Expr]]
 
 
 class _Units:
-    """The units in order of their knots, so that those at their limits are summed at once."""
+    """The units in order of their knots; those far out on a straight arm of the activation are summed at once."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self.limits: tuple[arb, arb] | None = None
-        rising = len(set(network.weights)) == 1 and network.weights[0] > 0
         order = sorted(range(network.units), key=lambda k: network.knots[k])
         self.knots = [network.knots[k] for k in order]
         self.outer = [network.outer[k] for k in order]
         self.weights = [network.weights[k] for k in order]
         self.sums = list(accumulate(self.outer, initial=Fraction(0)))
         self.sizes = list(accumulate((abs(c) for c in self.outer), initial=Fraction(0)))
+        self.moments = list(
+            accumulate((c * t for c, t in zip(self.outer, self.knots, strict=True)), initial=Fraction(0))
+        )
         branches = pieces(network.activation.expr)
         self.parts = [p.expr for p in branches]
         self.borders = [enclose(p.right) for p in branches[:-1]]
-        if rising:
-            self.limits = self._enclosed_limits()
+        self.arms = self._arms()
 
-    def _enclosed_limits(self) -> tuple[arb, arb] | None:
-        """What a unit beyond ±44 may be: from its value there to its limit, for a monotone activation."""
-        try:
-            part = step(self.network.activation)
-        except Unsupported:
+    def _arms(self) -> tuple[Arm, Arm] | None:
+        """The arms, where all units share one positive weight and the arms are straight to far below float64."""
+        if len(set(self.weights)) != 1 or self.weights[0] <= 0:
             return None
-        sigma = ball_function(self.network.activation.expr)
-        low = sigma(arb(-_SATURATED)).union(enclose(part.low))
-        high = sigma(arb(_SATURATED)).union(enclose(part.high))
-        near = low.rad() < _AT_LIMIT and high.rad() < _AT_LIMIT  # a heavy tail (softsign) is not at its limit at 44
-        return (low, high) if near else None
+        arms = far_arms(self.network.activation, Fraction(_SATURATED))
+        return arms if arms is not None and all(arm.rest.rad() < _AT_LIMIT for arm in arms) else None
 
     def split(self, u: Fraction, v: Fraction) -> tuple[int, int]:
-        """Units before the first index are at their upper limit on [u, v], from the second on at their lower one."""
-        if self.limits is None:
+        """On [u, v] units before the first index are on their right arm, from the second on on their left one."""
+        if self.arms is None:
             return 0, len(self.knots)
-        weight, shift = self.network.weights[0], self.network.shift
+        weight, shift = self.weights[0], self.network.shift
         return (
             bisect_left(self.knots, u - (_SATURATED - shift) / weight),
             bisect_left(self.knots, v + (_SATURATED + shift) / weight),
         )
+
+    def far(self, first: int, last: int) -> tuple[arb, Fraction, Fraction]:
+        """(rest, c₀, c₁): offset and the units on their arms sum to c₀ + c₁·x + rest."""
+        if self.arms is None:
+            return arb(0), self.network.offset, Fraction(0)
+        rest, constant, line = arb(0), self.network.offset, Fraction(0)
+        for arm, low, high in ((self.arms[1], 0, first), (self.arms[0], last, len(self.knots))):
+            total = self.sums[high] - self.sums[low]
+            rest += _scaled(arm.rest, total, self.sizes[high] - self.sizes[low])
+            weight = arm.slope * self.weights[0]
+            line += weight * total
+            constant += arm.slope * self.network.shift * total - weight * (self.moments[high] - self.moments[low])
+        return rest, constant, line
 
     def argument(self, k: int, place: arb) -> arb:
         """The pre-activation of unit k."""
@@ -362,15 +370,6 @@ class _Units:
                 scale *= weight
         return total
 
-    def constant(self, first: int, last: int) -> arb:
-        """Offset and the units at their limits."""
-        total = exact_value(self.network.offset)
-        if self.limits is not None:
-            low, high = self.limits
-            total += _scaled(high, self.sums[first], self.sizes[first])
-            total += _scaled(low, self.sums[-1] - self.sums[last], self.sizes[-1] - self.sizes[last])
-        return total
-
 
 def _scaled(limit: arb, total: Fraction, size: Fraction) -> arb:
     """Σ c_k s_k for s_k in the ball ``limit``: the middle times Σ c_k, the radius times Σ|c_k|."""
@@ -390,7 +389,8 @@ def _taylor_bound(network: Network, f: Target) -> Bound:
         middle, box, radius = (u + v) / 2, interval_ball(u, v), exact_value((v - u) / 2)
         first, last = units.split(u, v)
         smooth, constant = units.classify(first, last, box)
-        constant += units.constant(first, last)
+        rest, offset, line = units.far(first, last)
+        constant += rest + exact_value(offset + line * middle)
         expr = _branch_over(f, u, v).expr
         here = _error_at(network, f, units, middle)
         least = bottom(here.abs_lower()) if here.is_finite() else Fraction(-1)
@@ -400,6 +400,7 @@ def _taylor_bound(network: Network, f: Target) -> Bound:
         if centre is None or over is None or not over[_ORDER].is_finite() or not constant.is_finite():
             return least, middle, None
         most = (centre[0] + constant).abs_upper()
+        centre[1] += exact_value(line)
         for order in range(1, _ORDER):
             most += centre[order].abs_upper() * radius**order
         most += over[_ORDER].abs_upper() * radius**_ORDER
@@ -412,7 +413,8 @@ def _error_at(network: Network, f: Target, units: _Units, point: Fraction) -> ar
     """F − f at one point; units at their limits summed at once."""
     first, last = units.split(point, point)
     sigma, place = ball_function(network.activation.expr), exact_value(point)
-    total = units.constant(first, last) - ball_function(f.expr)(place)
+    rest, offset, line = units.far(first, last)
+    total = rest + exact_value(offset + line * point) - ball_function(f.expr)(place)
     for k in range(first, last):
         total += exact_value(units.outer[k]) * sigma(units.argument(k, place))
     return total

@@ -28,6 +28,9 @@ CASES = [
     ("sin(2*pi*x)", "0,1", "step"),
     ("cos(3*x)", "0,1", "softsign"),
     ("7/3", "0,1", "sigmoid"),
+    ("sin(2*pi*x)", "0,1", "softplus"),
+    ("abs(x)", "-1,2", "gelu"),
+    ("exp(x)", "0,1", "elu"),
 ]
 
 

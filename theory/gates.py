@@ -28,7 +28,7 @@ from .errors import Unsupported
 from .pieces import Piece, pieces
 from .supremum import PRECISION, bottom, magnitude, supremum, top
 from .symbols import x
-from .tails import Tail, first_decided
+from .tails import Tail, first_decided, tail
 
 _t = sympy.Symbol("t", positive=True)
 _T = sympy.Symbol("T", positive=True)
@@ -269,6 +269,38 @@ def _largest_magnitude(difference: sympy.Expr) -> Fraction | None:
             if a < b:
                 bounds.append(supremum(magnitude(ball_function(part.expr)), a, b).upper)
         return max(bounds)
+    except Unsupported:
+        return None
+
+
+@dataclass(frozen=True)
+class Arm:
+    """σ(z) lies in slope·z + ``rest`` for every z beyond the start, on one side."""
+
+    slope: Fraction
+    rest: arb
+
+
+@lru_cache(maxsize=64)
+def far_arms(f: Activation, start: Fraction) -> tuple[Arm, Arm] | None:
+    """Proven straight arms of σ for z <= −start and z >= start; None where none is known.
+
+    >>> left, right = far_arms(activation("softplus"), Fraction(44))
+    >>> left.slope, right.slope, right.rest.abs_upper() < 1e-18
+    (Fraction(0, 1), Fraction(1, 1), True)
+    """
+    try:
+        parts = pieces(f.expr)
+        slopes = [_limit(f.expr.diff(x), side) for side in (-1, 1)]
+        inner = [enclose(p).abs_upper() for p in (parts[0].right, parts[-1].left) if p.is_finite]
+        if any(s is None or not s.is_Rational for s in slopes) or any(not e <= exact_value(start) for e in inner):
+            return None
+        rests = []
+        for side, slope, part in zip((-1, 1), slopes, (parts[0], parts[-1]), strict=True):
+            rest = part.expr - slope * x  # type: ignore[operator]
+            with flint.ctx.workprec(PRECISION):
+                rests.append(tail(rest if side > 0 else rest.subs(x, -x), start).enclosure())
+        return Arm(_fraction(slopes[0]), rests[0]), Arm(_fraction(slopes[1]), rests[1])
     except Unsupported:
         return None
 
