@@ -169,6 +169,21 @@ def _flat(array: Array) -> Array | None:
     return array.T.reshape(-1) if array.flags.f_contiguous else None
 
 
+class _Unlocked:
+    """Hands out the memory of a read-only array as if it could be written: kernels write to no input."""
+
+    def __init__(self, array: Array) -> None:
+        interface = dict(array.__array_interface__)
+        interface["data"] = (interface["data"][0], False)
+        self.__array_interface__ = interface
+        self.owner = array
+
+
+def _unlocked(array: Array | None) -> Array | None:
+    """The same memory in a type that compiled code accepts."""
+    return array if array is None or array.flags.writeable or array.size == 0 else np.asarray(_Unlocked(array))
+
+
 def check_out(out: Any, shape: tuple[int, ...], dtype: str, name: str) -> Array:
     """``out`` itself if a result of this shape and dtype can be written there, else :class:`InputError`."""
     if not isinstance(out, np.ndarray):
@@ -193,7 +208,7 @@ def apply(run: Callable[..., Any], arrays: list[Any], outs: Sequence[Array | Non
         if not isinstance(a, np.ndarray):
             inputs.append(a)
         elif _same_layout(a, lead):
-            inputs.append(_flat(a))
+            inputs.append(_unlocked(_flat(a)))
         else:
             aligned = np.empty_like(lead)
             np.copyto(aligned, a)

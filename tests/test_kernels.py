@@ -1,0 +1,314 @@
+"""Kernels as arrays see them: shapes, layouts, dtypes, the cache on disk, several processes at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+import sympy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from backproof.numerics.compiled import SMALLEST_SHARED
+from backproof.numerics.kernels import compile_elementwise, kernel
+from backproof.numerics.targets.printing import identifier, literal
+from backproof.theory.activations import ACTIVATIONS
+from backproof.theory.errors import InputError, Unsupported
+from backproof.theory.symbols import x
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.getbasetemp() / "kernels"
+    folder.mkdir(exist_ok=True)
+    monkeypatch.setenv("BACKPROOF_CACHE", str(folder))
+
+
+@pytest.fixture(scope="module")
+def silu():
+    return kernel("silu")
+
+
+def _expected(v):
+    return v / (1 + np.exp(-v))
+
+
+# ------------------------------------------------------------------------------------------------------ shapes, layouts
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (7,), (3, 0, 2), (2, 3), (2, 3, 4)])
+@pytest.mark.parametrize("target", ["cpu", "numpy"])
+def test_any_shape(shape, target):
+    k = kernel("silu", target=target)
+    points = np.linspace(-3, 3, int(np.prod(shape))).reshape(shape) if shape else np.float64(0.7)
+    assert np.shape(k(points)) == shape
+    np.testing.assert_allclose(k(points), _expected(points), rtol=1e-14)
+    value, derivative = k.value_and_derivative(points)
+    assert np.shape(value) == np.shape(derivative) == shape
+
+
+@given(hnp.arrays(np.float64, hnp.array_shapes(max_dims=3, max_side=6), elements=st.floats(-20, 20)), st.data())
+@settings(max_examples=60, deadline=None)
+def test_any_strides(points, data):
+    k = kernel("silu")
+    view = points[tuple(slice(None, None, data.draw(st.sampled_from([1, 2, -1]))) for _ in points.shape)]
+    view = view.transpose(data.draw(st.permutations(range(view.ndim))))
+    before = view.copy()
+    np.testing.assert_allclose(k(view), _expected(before), rtol=1e-13, atol=1e-300)
+    out = np.empty(view.shape[::-1]).T
+    assert k(view, out=out) is out
+    np.testing.assert_array_equal(out, k(before))
+    np.testing.assert_array_equal(view, before)
+
+
+def test_fortran_order_is_kept_and_nothing_contiguous_is_copied(silu, monkeypatch):
+    points = np.asfortranarray(np.random.default_rng(0).normal(size=(50, 40)))
+    assert silu(points).flags.f_contiguous
+    from backproof.numerics import compiled
+
+    seen = []
+    original = compiled._run_shared
+    monkeypatch.setattr(compiled, "_run_shared", lambda run, i, o: seen.append((i, o)) or original(run, i, o))
+    out = np.empty_like(points)
+    silu(points, out=out)
+    ((inputs, outputs),) = seen
+    assert np.shares_memory(inputs[0], points)
+    assert np.shares_memory(outputs[0], out)
+
+
+def test_in_place_and_overlapping(silu):
+    points = np.linspace(-2, 2, 1001)
+    expected = silu(points)
+    copy = points.copy()
+    assert silu(copy, out=copy) is copy
+    np.testing.assert_array_equal(copy, expected)
+    shifted = points.copy()
+    silu(shifted[:-1], out=shifted[1:])  # overlaps, entry by entry shifted
+    np.testing.assert_array_equal(shifted[1:], expected[:-1])
+
+
+def test_out_pairs(silu):
+    points = np.linspace(-2, 2, 30)
+    pair = np.empty(30), np.empty(30)
+    value, derivative = silu.value_and_derivative(points, out=pair)
+    assert value is pair[0]
+    assert derivative is pair[1]
+    np.testing.assert_array_equal(derivative, silu.derivative(points))
+    with pytest.raises(InputError, match="share memory"):
+        silu.value_and_derivative(points, out=(pair[0], pair[0]))
+    with pytest.raises(InputError, match="pair"):
+        silu.value_and_derivative(points, out=pair[0])
+
+
+def test_large_arrays_are_shared_over_threads(silu, monkeypatch):
+    from backproof.numerics import compiled
+
+    monkeypatch.setattr(compiled, "_processors", lambda: 4)
+    points = np.random.default_rng(1).normal(size=3 * SMALLEST_SHARED + 17)
+    threads = set()
+    run = silu._run((0,))
+
+    def spy(*arrays):
+        threads.add(threading.get_ident())
+        time.sleep(0.01)
+        run(*arrays)
+
+    monkeypatch.setitem(silu._runs, (0,), spy)
+    result = silu(points)
+    assert len(threads) > 1
+    monkeypatch.setitem(silu._runs, (0,), run)
+    np.testing.assert_array_equal(result, np.concatenate([silu(part) for part in np.array_split(points, 5)]))
+
+
+def test_read_only_input_is_fine_and_read_only_output_refused(silu):
+    points = np.zeros(4)
+    points.flags.writeable = False
+    silu(points)
+    with pytest.raises(InputError, match="read-only"):
+        silu(np.zeros(4), out=points)
+
+
+# --------------------------------------------------------------------------------------------------------------- dtypes
+
+
+@pytest.mark.parametrize("given_dtype", ["int64", "int8", "bool", "uint16", "float16", "float32"])
+def test_exact_conversions_are_made(silu, given_dtype):
+    result = silu(np.array([0, 1], dtype=given_dtype))
+    assert result.dtype == np.float64
+    assert result[1] == silu(1.0)
+
+
+def test_lossy_and_foreign_input_is_refused(silu):
+    with pytest.raises(InputError, match="float64, the kernel is float32"):
+        kernel("silu", "float32")(np.zeros(3))
+    for bad in (np.zeros(3, complex), np.array(["a"]), np.array([None]), "x"):
+        with pytest.raises(InputError, match="real numbers"):
+            silu(bad)
+    with pytest.raises(InputError, match="result is"):
+        silu(np.zeros(3), out=np.zeros(4))
+    with pytest.raises(InputError, match="result is"):
+        silu(np.zeros(3), out=np.zeros(3, np.float32))
+    with pytest.raises(InputError, match="must be an array"):
+        silu(np.zeros(3), out=[0, 0, 0])
+
+
+def test_big_endian_input(silu):
+    points = np.linspace(-1, 1, 5)
+    np.testing.assert_array_equal(silu(points.astype(">f8")), silu(points))
+
+
+def test_float32_is_rounded_once():
+    k32, k64 = kernel("gelu", "float32"), kernel("gelu")
+    points = np.random.default_rng(2).normal(0, 3, 5_000).astype(np.float32)
+    assert k32(points).dtype == np.float32
+    wide = k64(points.astype(np.float64)).astype(np.float32)
+    assert (k32(points) == wide).mean() > 0.9999
+
+
+@pytest.mark.parametrize("row", ACTIVATIONS.values(), ids=list(ACTIVATIONS))
+def test_targets_agree(row):
+    points = np.array([-1e300, -750, -40, -3, -1, -0.5, -1e-9, -0.0, 0, 1e-9, 0.5, 1, 3, 6, 40, 750, 1e300, np.nan])
+    numpy, cpu = kernel(row, target="numpy"), kernel(row)
+    for order in (0, 1, 2):
+        mine = cpu._evaluate((0, 1, 2), points, (None,) * 3)[order]
+        np.testing.assert_allclose(mine, numpy.derivative(points, order), rtol=3e-15, atol=1e-323)
+        assert np.isnan(mine[-1])
+
+
+@pytest.mark.parametrize("row", ACTIVATIONS.values(), ids=list(ACTIVATIONS))
+def test_stated_values_at_kinks(row):
+    k = kernel(row, target="numpy")
+    for kink in row.at_kinks:
+        assert k.derivative(float(kink.position)) == float(kink.derivative)
+        assert k(float(kink.position)) == float(kink.value)
+
+
+def test_wrong_requests():
+    with pytest.raises(InputError, match="float64"):
+        kernel("relu", "float16")
+    with pytest.raises(InputError, match="target"):
+        kernel("relu", target="gpu")
+    with pytest.raises(InputError, match="order"):
+        kernel("relu").derivative(1.0, n=-1)
+    with pytest.raises(InputError, match="no parameter"):
+        kernel("relu", slope=2)
+
+
+def test_parameters_bind():
+    assert kernel("leaky_relu", slope="0.25")(-4.0) == -1.0
+    assert kernel("swish", beta=2)(1.0) == pytest.approx(1 / (1 + np.exp(-2)), rel=1e-15)
+
+
+# ---------------------------------------------------------------------------------------------------------------- cache
+
+SCRIPT = """
+    import sys, time
+    import numpy as np
+    from backproof.numerics.kernels import kernel
+    import backproof.numerics.kernels as kernels
+    start = time.perf_counter()
+    k = kernel("x*tanh(log(1+exp(x)))")
+    print(repr(float(k(np.array([0.5]))[0])))
+    from numba.core import event
+    import importlib
+    print(k._runs[(0,)].stats.cache_hits.__len__() and "hit" or "compiled")
+"""
+
+
+def _spawn(folder):
+    environment = os.environ | {"BACKPROOF_CACHE": str(folder)}
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(SCRIPT)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_second_process_compiles_nothing_and_several_may_start_at_once(tmp_path):
+    first = [_spawn(tmp_path) for _ in range(3)]
+    told = [p.communicate(timeout=120) for p in first]
+    assert all(p.returncode == 0 for p in first), told
+    assert len({out.splitlines()[0] for out, _ in told}) == 1
+    files = sorted(f.name for f in tmp_path.glob("*.py"))
+    assert len(files) == 1
+    stamp = (tmp_path / files[0]).stat().st_mtime_ns
+    out, err = _spawn(tmp_path).communicate(timeout=60)
+    assert out.splitlines()[1] == "hit", err
+    assert (tmp_path / files[0]).stat().st_mtime_ns == stamp
+    assert not list(tmp_path.glob(".*"))  # no temporary file is left
+
+
+def test_source_and_path_are_readable(silu):
+    assert silu.path.read_text(encoding="utf-8") == silu.source
+    assert silu.source.startswith('"""f, f′ of silu')
+    assert silu.path.name.startswith("silu_d0_d1_float64_cpu_")
+
+
+def test_an_unwritable_cache_falls_back(tmp_path, monkeypatch):
+    monkeypatch.setenv("BACKPROOF_CACHE", str(tmp_path / "file" / "below"))
+    (tmp_path / "file").write_text("not a folder")
+    assert kernel("x*sigmoid(3*x)", target="numpy")(0.0) == 0
+
+
+def test_hostile_names_stay_out_of_the_source():
+    assert identifier("lambda") == "lambda_"
+    assert identifier("a; import os") == "a__import_os"
+    evil = sympy.Symbol('x"""\nimport os')
+    update = compile_elementwise({"y": 2 * evil}, (evil,))
+    assert update(np.ones(2))["y"].tolist() == [2, 2]
+
+
+def test_literals_are_rounded_to_nearest():
+    assert literal(sympy.Rational(1, 3)) == repr(1 / 3)
+    assert float(literal(sympy.pi)) == np.pi
+    assert float(literal(sympy.sqrt(2) * sympy.pi)) == 4.442882938158366
+
+
+# ---------------------------------------------------------------------------------------------------- several arguments
+
+theta, g, eta = sympy.symbols("theta g eta", real=True)
+
+
+def test_elementwise_update_in_place():
+    update = compile_elementwise({"theta": theta - eta * g, "g2": g**2}, (theta, g, eta))
+    weights, gradient = np.ones((3, 4)), np.full((3, 4), 2.0)
+    result = update(weights, gradient, 0.25, out={"theta": weights})
+    assert result["theta"] is weights
+    assert (weights == 0.5).all()
+    assert (result["g2"] == 4).all()
+    assert update(1.0, 2.0, 0.25) == {"theta": 0.5, "g2": 4.0}
+    mixed = update(np.asfortranarray(weights), gradient, 0.25)
+    assert (mixed["theta"] == 0).all()
+
+
+def test_elementwise_piecewise_and_float32():
+    huber = sympy.Piecewise((theta**2 / 2, sympy.Abs(theta) <= 1), (sympy.Abs(theta) - sympy.Rational(1, 2), True))
+    loss = compile_elementwise({"loss": huber}, (theta,), "float32")
+    result = loss(np.array([-3, 0.5, 2], np.float32))["loss"]
+    assert result.dtype == np.float32
+    assert result.tolist() == [2.5, 0.125, 1.5]
+
+
+def test_elementwise_refuses():
+    update = compile_elementwise({"theta": theta - g}, (theta, g))
+    with pytest.raises(InputError, match="2 arguments"):
+        update(np.ones(2))
+    with pytest.raises(InputError, match="shape"):
+        update(np.ones(2), np.ones(3))
+    with pytest.raises(InputError, match="result"):
+        update(np.ones(2), np.ones(2), out={"thta": np.ones(2)})
+    with pytest.raises(Unsupported, match="eta"):
+        compile_elementwise({"theta": theta - eta}, (theta,))
+    with pytest.raises(InputError, match="at least one"):
+        compile_elementwise({}, (theta,))
+    with pytest.raises(Unsupported, match="gamma"):
+        compile_elementwise({"y": sympy.gamma(x)}, (x,))
