@@ -232,8 +232,8 @@ def _draw_steps(one: Axes, two: Axes, part: Step, name: str) -> None:
 def _draw_hinges(one: Axes, two: Axes, built: Approximation) -> None:
     """The unit itself, and the hat that the same construction makes of it."""
     row = built.network.activation
-    grid = np.linspace(-1.5, 1.5, 801)
-    one.plot(grid, kernel(row)(grid), color=COLOURS["theory"])
+    wide, grid = np.linspace(-6, 6, 801), np.linspace(-1.5, 1.5, 801)
+    one.plot(wide, kernel(row)(wide), color=COLOURS["theory"])
     _title(one, f"1  one {row.name} unit: a hinge")
     hat = approximate("max(0, 1 - abs(x))", row, epsilon="0.05", interval=("-1.5", "1.5"))
     values = FloatNetwork.of(hat.network)(grid)

@@ -149,7 +149,7 @@ def hinge(spec: str | Activation) -> Hinge:
     Fraction(1, 100)
     >>> hinge("x**2")
     Traceback (most recent call last):
-    backproof.theory.errors.Unsupported: activation 'x**2' is a polynomial of degree 2: so is every sum of such units
+    backproof.theory.gates.PolynomialActivation: activation 'x**2' is a polynomial of degree 2: so is every sum of such units
     """
     f = _not_polynomial(activation(spec))
     found = _exact_hinge(f) or _asymptotic_hinge(f)
