@@ -150,7 +150,7 @@ def hinge(spec: str | Activation) -> Hinge:
     >>> hinge("x**2")
     Traceback (most recent call last):
     backproof.theory.gates.PolynomialActivation: activation 'x**2' is a polynomial of degree 2: so is every sum of such units
-    """
+    """  # noqa: E501  (the message is one line)
     f = _not_polynomial(activation(spec))
     found = _exact_hinge(f) or _asymptotic_hinge(f)
     if found is None:
