@@ -181,7 +181,9 @@ class _Unlocked:
 
 def _unlocked(array: Array | None) -> Array | None:
     """The same memory in a type that compiled code accepts."""
-    return array if array is None or array.flags.writeable or array.size == 0 else np.asarray(_Unlocked(array))
+    if array is None or array.flags.writeable:
+        return array
+    return np.asarray(_Unlocked(array)) if array.size else np.empty_like(array)
 
 
 def check_out(out: Any, shape: tuple[int, ...], dtype: str, name: str) -> Array:

@@ -1,0 +1,128 @@
+"""Printed source: kept as golden files, and compiled and run as printed.
+
+After a change of the generator, write the golden files anew and read the difference:
+
+    BACKPROOF_GOLDEN=write python -m pytest tests/test_emit.py -k golden
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backproof.demos.cli import run
+from backproof.demos.emit import source
+from backproof.numerics.kernels import kernel
+from backproof.theory.activations import ACTIVATIONS, activation
+
+GOLDEN = Path(__file__).parent / "golden"
+CASES = {
+    "relu_numpy": ("relu", "numpy", 1, "float64"),
+    "hard_swish_numba": ("hard_swish", "numba", 2, "float64"),
+    "sigmoid_numpy": ("sigmoid", "numpy", 2, "float32"),
+    "silu_numba": ("silu", "numba", 1, "float64"),
+    "softplus_numba": ("softplus", "numba", 1, "float32"),
+    "tanhshrink_numpy": ("tanhshrink", "numpy", 0, "float64"),
+    "mish_formula_numba": ("x*tanh(log(1+exp(x)))", "numba", 0, "float64"),
+}
+POINTS = np.array([-1e300, -800.0, -30.0, -2.0, -0.3, -0.0, 0.0, 1e-200, 0.3, 2.0, 30.0, 800.0, 1e300])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_golden(case):
+    spec, target, derivatives, dtype = CASES[case]
+    printed = source(activation(spec), target, derivatives, dtype)
+    path = GOLDEN / f"{case}.py.txt"
+    if os.environ.get("BACKPROOF_GOLDEN") == "write":
+        path.write_text(printed, encoding="utf-8")
+    assert printed == path.read_text(encoding="utf-8")
+
+
+def _run(printed: str, points):
+    namespace: dict = {}
+    exec(compile(printed, "printed", "exec"), namespace)
+    (function,) = (v for k, v in namespace.items() if callable(v) and k not in ("np", "numba", "math"))
+    if "numba" not in printed:
+        with np.errstate(all="ignore"):
+            result = function(points)
+        return result if isinstance(result, tuple) else (result,)
+    count = printed.count("_out[i] = ")
+    outs = tuple(np.empty_like(points) for _ in range(count))
+    function(points, *outs)
+    return outs
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_golden_source_runs_and_is_right(case):
+    spec, _, derivatives, dtype = CASES[case]
+    printed = (GOLDEN / f"{case}.py.txt").read_text(encoding="utf-8")
+    with np.errstate(over="ignore"):
+        points = POINTS.astype(dtype)
+    results = _run(printed, points)
+    assert len(results) == derivatives + 1
+    for order, result in enumerate(results):
+        expected = kernel(spec, dtype).derivative(points, order)
+        np.testing.assert_allclose(result, expected, rtol=4e-15 if dtype == "float64" else 3e-7)
+
+
+@pytest.mark.parametrize("target", ["numpy", "numba"])
+@pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "erf", "selu", "sin", "step", "elu(alpha=2)", "x/sqrt(1+x**2)"])
+def test_any_row_runs_as_printed(name, target):
+    results = _run(source(activation(name), target, 2), POINTS[1:-1])
+    for order, result in enumerate(results):
+        expected = kernel(name).derivative(POINTS[1:-1], order)
+        np.testing.assert_allclose(result, expected, rtol=1e-14, atol=1e-320)
+
+
+def test_source_is_the_same_every_time():
+    for name in ("mish", "gelu"):
+        code = f"from backproof.demos.cli import main; main(['emit', '{name}', '--target', 'numba'])"
+        environment = os.environ | {"PYTHONHASHSEED": "7"}
+        again = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+        )
+        assert again.stdout.rstrip() == source(ACTIVATIONS[name], "numba", 1).rstrip()
+
+
+def test_printed_source_runs_from_a_pipe():
+    printed = source(ACTIVATIONS["tanh"], "numba", 1)
+    use = "\nimport numpy as np\nx = np.ones(2); v = np.empty(2); d = np.empty(2)\ntanh(x, v, d)\nprint(v[0])\n"
+    done = subprocess.run([sys.executable, "-"], input=printed + use, capture_output=True, text=True, check=True)
+    assert float(done.stdout) == pytest.approx(np.tanh(1.0), rel=1e-15)
+
+
+def test_command(tmp_path, capsys):
+    assert run(["emit", "gelu"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith('"""Gaussian error linear unit')
+    path = tmp_path / "gelu.py"
+    assert run(["emit", "gelu", "--target", "numba", "--derivatives", "2", "--output", str(path)]) == 0
+    assert "derivative_2_out[i] = " in path.read_text()
+    assert run(["emit", "gelu", "--json"]) == 0
+    for wrong in (
+        ["emit", "geluu"],
+        ["emit", '__import__("os").system("x")'],
+        ["emit", "gelu", "--output", str(tmp_path / "no" / "where.py")],
+        ["emit", "gelu", "--target", "fortran"],
+        ["emit", "gelu", "--derivatives", "3"],
+        ["emit"],
+    ):
+        assert run(wrong) == 2
+        assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_bench_command(capsys):
+    assert run(["bench", "relu", "gelu", "--size", "500", "--rounds", "3", "--json"]) == 0
+    shown = capsys.readouterr().out
+    assert '"backproof"' in shown
+    assert '"numpy, as written"' in shown
+    assert run(["bench", "silu", "--size", "200", "--rounds", "1"]) == 0
+    assert "ns/entry" in capsys.readouterr().out
+    assert run(["bench", "nope"]) == 2
+    assert run(["bench", "relu", "--all"]) == 2
