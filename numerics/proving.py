@@ -12,6 +12,7 @@ from ..theory import tensors as t
 from ..theory.backprop import vjp
 from ..theory.equality import equal
 from ..theory.errors import InputError
+from ..theory.walking import inputs
 from .exact_modules import exact_modules
 from .exact_scalars import exact_arithmetic
 from .probing import InputKind, Sampler, word_options
@@ -140,8 +141,8 @@ def _traced(subject: Subject, sampler: Sampler, sizes: _Sizes, words: Mapping[st
         shared = options if subject.cached else subject.options_of(options)
         plain = {n: v for n, v in {**sampler.options, **words}.items() if n not in shared}
         with exact_modules(subject.forward):
-            inputs = {k.name: _input(k, sizes) for k in sampler.kinds}
-            outputs, cache = subject.call_forward(inputs, {**plain, **shared})
+            given = {k.name: _input(k, sizes) for k in sampler.kinds}
+            outputs, cache = subject.call_forward(given, {**plain, **shared})
         if len(outputs) != 1 or not isinstance(outputs[0], SymbolicArray):
             raise Untraceable("forward's outputs")
         output = outputs[0]
@@ -149,7 +150,7 @@ def _traced(subject: Subject, sampler: Sampler, sizes: _Sizes, words: Mapping[st
         tensor = output.tensor.expand(present)
         one = make.Scalar(sympy.Integer(1)).expand(present)
         cotangent = make.Input("upstream", present) if subject.accepts_upstream else one
-        wanted = [n for n in subject.wrt if n in t.inputs(tensor)]
+        wanted = [n for n in subject.wrt if n in inputs(tensor)]
         true, _ = vjp(tensor, wanted, cotangent)
         with exact_modules(subject.backward):
             fresh = {k.name: _input(k, sizes) for k in sampler.kinds}
@@ -160,7 +161,7 @@ def _traced(subject: Subject, sampler: Sampler, sizes: _Sizes, words: Mapping[st
     for name in subject.wrt:
         places = sizes.axes(table[name])
         if name in true:  # the derived gradient carries the axes of the input's first occurrence
-            first = t.inputs(tensor)[name].indices
+            first = inputs(tensor)[name].indices
             names = [p.name for p in places if p is not None]
             true[name] = true[name].rename({a.name: n for a, n in zip(first, names, strict=True)})
         found[name] = _compare(yours[name], true.get(name), places)
