@@ -1,7 +1,7 @@
 """Which form of an activation a kernel computes: the stable one, unless measurement says that it is less accurate.
 
 Both forms are printed for NumPy and measured in ULP against balls at a small adversarial sample. The stable form is
-already proved equal to the formula (:func:`backproof.theory.stability.prove`); here it must also be no worse in floats.
+already proved equal to the formula (:func:`backproof.theory.proof.prove`); here it must also be no worse in floats.
 """
 
 from __future__ import annotations

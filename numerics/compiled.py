@@ -39,7 +39,8 @@ SMALLEST_SHARED = 65_536
 
 #: Modules of theory/ that determine what a kernel computes.
 _GENERATORS = (
-    "lowering", "stability", "half_lines", "decaying", "compensated", "local_polynomials", "scaled_erfc", "pieces",
+    "lowering", "stability", "half_lines", "decaying", "compensated", "local_polynomials", "scaled_erfc",
+    "proof", "pieces",
 )  # fmt: skip
 
 

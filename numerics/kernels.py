@@ -95,7 +95,8 @@ class Kernel:
     def _evaluate(self, orders: tuple[int, ...], x: Any, outs: Sequence[Array | None]) -> list[Any]:
         array = as_input(x, self.dtype, "x")
         checked = [None if out is None else check_out(out, array.shape, self.dtype, "out") for out in outs]
-        if len(checked) == 2 and checked[0] is not None and checked[1] is not None and np.may_share_memory(*checked):
+        given = [out for out in checked if out is not None]
+        if len(given) == 2 and np.may_share_memory(given[0], given[1]):
             raise InputError("the two arrays of out share memory")
         run = self._run(orders)
         if not TARGETS[self.target].in_place:

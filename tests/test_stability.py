@@ -12,15 +12,16 @@ from flint import arb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backproof.theory import stability
+from backproof.theory import proof
 from backproof.theory.activations import ACTIVATIONS, activation
 from backproof.theory.decaying import a, half_line
 from backproof.theory.enclosures import ball_function, exact_value
 from backproof.theory.errors import Unsupported
 from backproof.theory.local_polynomials import fit, refine_root
 from backproof.theory.lowering import Node, Program, lower
+from backproof.theory.proof import prove
 from backproof.theory.scaled_erfc import pieces, without_erfcx
-from backproof.theory.stability import prove, stable_program
+from backproof.theory.stability import stable_program
 from backproof.theory.symbols import x
 
 TYPED = (
@@ -66,7 +67,7 @@ def test_the_proof_catches_a_wrong_step(spec):
         nodes[place] = Node(other, node.operands)
         wrong = replace(stable, program=Program(("x",), tuple(nodes), stable.program.outputs))
         try:
-            prove(wrong, outputs)
+            prove(wrong.program, outputs, wrong.patches)
         except Unsupported:
             caught += 1
     assert caught >= 3
@@ -80,7 +81,7 @@ def test_a_wrong_constant_is_caught():
     ]
     wrong = replace(stable, program=replace(stable.program, nodes=tuple(nodes)))
     with pytest.raises(Unsupported, match="differs from its formula"):
-        prove(wrong, {"value": ACTIVATIONS["sigmoid"].expr})
+        prove(wrong.program, {"value": ACTIVATIONS["sigmoid"].expr}, {})
 
 
 def test_decaying_quantities_cancel_what_does_not_decay():
@@ -184,5 +185,5 @@ def test_a_guarded_branch_does_not_overflow():
 
 
 def test_proof_points_reach_into_the_tails():
-    assert max(stability.PROOF_POINTS) > 2**33
-    assert min(abs(p) for p in stability.PROOF_POINTS) < Fraction(1, 2**59)
+    assert max(proof.PROOF_POINTS) > 2**33
+    assert min(abs(p) for p in proof.PROOF_POINTS) < Fraction(1, 2**59)

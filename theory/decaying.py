@@ -368,7 +368,8 @@ class _Unforeseen(Exception):  # noqa: N818
 
 def half_line(expressions: Iterable[Expr], *, far: bool = False) -> HalfLine:
     """The field in which all of ``expressions`` (in a) have an element; raises :class:`NotDecaying`."""
-    expressions, constants = list(expressions), []
+    expressions = list(expressions)
+    constants: list[Expr] = []
     for _ in range(8):
         line = HalfLine(expressions, far=far, logarithms=constants)
         try:

@@ -382,7 +382,7 @@ class Lowering:
     def _piecewise(self, e: sympy.Piecewise, guard: int | None) -> int:
         """Nested selects, last branch first; each branch is guarded by the condition that it is taken."""
         b = self.builder
-        branches = []
+        branches: list[tuple[int | None, int]] = []
         not_before: int | None = guard
         for value, condition in e.args:
             if condition == True:  # noqa: E712  (SymPy's true)
@@ -395,10 +395,10 @@ class Lowering:
             not_before = missed if not_before is None else b.op("and", not_before, missed)
         else:
             raise Unsupported(f"cannot compile {str(e)[:80]!r}: no branch for the remaining arguments")
-        (_, result), *others = reversed(branches)
-        for holds, value in others:
-            assert holds is not None
-            result = b.op("select", holds, value, result)
+        result = branches[-1][1]
+        for test, value in reversed(branches[:-1]):
+            assert test is not None
+            result = b.op("select", test, value, result)
         return result
 
     def condition(self, c: sympy.Basic) -> int:
