@@ -33,13 +33,11 @@ from .tensors import (
     Tensor,
     add,
     contract,
-    inputs,
     map_function,
     multiply,
-    postorder,
-    rename,
     slot,
 )
+from .walking import inputs, postorder, rename
 
 Contribution = tuple[Tensor, Tensor]
 

@@ -17,7 +17,8 @@ from .normal_form import normal_form, vanishes
 from .notation import LATEX, TEXT, TextStyle, Writer, index_latex, index_text, matrix_form, shape_text
 from .numpy_source import HELPERS, NumpyWriter, assignments, drop_unused, identifier, size_lines
 from .simplify import definitions, simplify
-from .tensors import Axis, Input, Map, Maximiser, Named, Scalar, Tensor, inputs, postorder, scalar_symbols
+from .tensors import Axis, Input, Map, Maximiser, Named, Scalar, Tensor
+from .walking import inputs, postorder, scalar_symbols
 
 if TYPE_CHECKING:
     from .losses import Loss

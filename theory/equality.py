@@ -24,23 +24,8 @@ from .enclosures import ball_function
 from .errors import InputError, Unsupported
 from .normal_form import normal_form, vanishes
 from .polynomials import Poly
-from .tensors import (
-    Axis,
-    Contract,
-    Delta,
-    Extremum,
-    Input,
-    Map,
-    Maximiser,
-    Named,
-    Scalar,
-    Tensor,
-    as_tensor,
-    inputs,
-    postorder,
-    scalar_symbols,
-    slot,
-)
+from .tensors import Axis, Contract, Delta, Extremum, Input, Map, Maximiser, Named, Scalar, Tensor, as_tensor, slot
+from .walking import inputs, postorder, scalar_symbols
 
 EQUAL, DIFFERENT, NOT_DECIDED = "equal", "different", "not decided"
 Index = tuple[int, ...]

@@ -25,7 +25,6 @@ from .polynomials import (
     is_boolean,
     is_natural,
     is_positive,
-    mono_key,
     total,
     without,
 )
@@ -125,14 +124,15 @@ def _ends(u: Poly) -> tuple[Atom, Mono[Any], Mono[Any]] | None:
 
 @lru_cache(maxsize=4096)
 def _leading(u: Poly) -> Mono[Any] | None:
-    """The term of a power's base that is removed from its numerators: one that carries all of the base's axes."""
+    """The lexicographically first term of a power's base, if it carries all of the base's axes and no sums.
+
+    A proper monomial order (atoms with most axes first), so that replacing the term by smaller ones comes to an end.
+    """
     kinds = ("input", "named", "exp", "symbol", "function")
-    candidates = [
-        m
-        for m in u.terms
-        if m and frozenset().union(*(a.free for a, _ in m)) == u.free and all(a.kind in kinds and e > 0 for a, e in m)
-    ]
-    return max(candidates, key=lambda n: (sum(e for _, e in n), mono_key(n)), default=None)
+    atoms = sorted({a for m in u.terms for a, _ in m}, key=lambda a: (-len(a.free), a.key))
+    lead = max(u.terms, key=lambda m: tuple(dict(m).get(a, 0) for a in atoms))
+    carries = frozenset().union(*(a.free for a, _ in lead)) == u.free
+    return lead if lead and carries and all(a.kind in kinds and e > 0 for a, e in lead) else None
 
 
 def _leading_term_rule(a: Atom, factors: dict[Atom, Exponent]) -> Poly | None:

@@ -13,7 +13,8 @@ from sympy.core.relational import Relational
 from . import algebra as P
 from .errors import Unsupported
 from .polynomials import UNIT, ZERO, Poly
-from .tensors import Contract, Delta, Extremum, Input, Map, Maximiser, Named, Scalar, Tensor, postorder, slot
+from .tensors import Contract, Delta, Extremum, Input, Map, Maximiser, Named, Scalar, Tensor, slot
+from .walking import postorder
 
 _CONSTANTS = (sympy.pi, sympy.EulerGamma, sympy.Catalan, sympy.GoldenRatio)
 

@@ -8,17 +8,16 @@ matrix form exists the index form is printed. ``layout="rows"`` has samples as r
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import sympy
 
 from .errors import InputError, Unsupported
+from .styles import ATOM, LATEX, PRODUCT, SUM, TEXT, TextStyle
 from .tensors import Axis, Contract, Delta, Extremum, Input, Map, Maximiser, Named, Scalar, Tensor, slot
 
 LAYOUTS = ("rows", "columns")
-SUM, PRODUCT, ATOM = 1, 2, 3
 
 
 class NoMatrixForm(Exception):  # noqa: N818  (an answer: the index form is printed)
@@ -32,173 +31,6 @@ class Piece:
 
     def __init__(self, text: str, axes: Sequence[Axis | None] = (), level: int = ATOM) -> None:
         self.text, self.axes, self.level = text, tuple(axes), level
-
-
-# --- styles: how things are spelt -----------------------------------------------------------------------------------------
-
-_GREEK_LATEX = {
-    "α": r"\alpha", "β": r"\beta", "γ": r"\gamma", "δ": r"\delta", "Δ": r"\Delta", "ε": r"\varepsilon", "μ": r"\mu",
-    "σ": r"\sigma", "Σ": r"\Sigma", "λ": r"\lambda", "ρ": r"\rho", "τ": r"\tau", "κ": r"\kappa", "∂": r"\partial ",
-}  # fmt: skip
-_WORDS = {
-    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "eps": "ε", "mu": "μ", "sigma": "σ", "rho": "ρ", "xhat": "x̂",
-    "tau": "τ", "lam": "λ",
-}  # fmt: skip
-_SUPERSCRIPTS = str.maketrans("0123456789+-()l", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ˡ")
-
-
-class TextStyle:
-    """Unicode text."""
-
-    times, dot, transpose, one = " ⊙ ", " ", "ᵀ", "1"
-
-    def name(self, name: str) -> str:
-        if name.startswith("d") and name[1:] in _WORDS:
-            return "d" + _WORDS[name[1:]]
-        return _WORDS.get(name, name)
-
-    def indexed(self, name: str, indices: Sequence[Axis]) -> str:
-        return self.name(name) + (f"[{','.join(a.name for a in indices)}]" if indices else "")
-
-    def transposed(self, text: str) -> str:
-        return text + self.transpose
-
-    def scalar(self, value: sympy.Expr) -> str:
-        text = re.sub(r"\bsqrt\(", "√(", sympy.sstr(value, order="none").replace("**", "^"))
-        return re.sub(r"[A-Za-z]+\w*", lambda m: _WORDS.get(m.group(), m.group()), text).replace("*", "·")
-
-    def brackets(self, text: str) -> str:
-        return f"({text})"
-
-    def fraction(self, above: str, below: str, level: int, below_level: int) -> tuple[str, int]:
-        above = above if level >= PRODUCT else f"({above})"
-        return f"{above}/{below if below_level >= ATOM else f'({below})'}", PRODUCT
-
-    def power(self, base: str, exponent: sympy.Expr) -> str:
-        plain = str(exponent)
-        return base + (plain.translate(_SUPERSCRIPTS) if re.fullmatch(r"-?\d+", plain) else f"^({plain})")
-
-    def sum(self, over: Sequence[Axis], body: str) -> str:
-        return f"Σ_{','.join(a.name for a in over)} {body}"
-
-    def call(self, name: str, arguments: str) -> str:
-        return f"{self.name(name)}({arguments})"
-
-    def max(self, over: Sequence[Axis], body: str) -> str:
-        return f"max_{','.join(a.name for a in over)} {body}"
-
-    def maximiser(self, over: Sequence[Axis], body: str) -> str:
-        return f"argmax_{','.join(a.name for a in over)}({body})"
-
-    def delta(self, a: Axis, b: Axis) -> str:
-        return f"δ[{a.name},{b.name}]"
-
-    def cases(self, branches: list[tuple[str, str]]) -> str:
-        if len(branches) == 2 and branches[0][0] == "1" and branches[1][0] == "0":
-            return f"[{branches[0][1]}]"
-        return "{" + "; ".join(f"{v} if {c}" if c else f"{v} else" for v, c in branches) + "}"
-
-    def relation(self, left: str, sign: str, right: str) -> str:
-        return f"{left} {dict({'<=': '≤', '>=': '≥', '==': '=', '!=': '≠'}).get(sign, sign)} {right}"
-
-    def root(self, body: str) -> str:
-        return f"√({body})"
-
-
-class LatexStyle(TextStyle):
-    """LaTeX."""
-
-    times, dot, transpose, one = r" \odot ", r"\, ", r"^{\top}", r"\mathbf{1}"
-
-    def name(self, name: str) -> str:
-        if re.fullmatch(r"d([A-Za-zΔδ]\d*|[a-z]{4,})", name) and (
-            len(name.rstrip("0123456789")) == 2 or name[1:] in _WORDS or len(name) > 6
-        ):
-            return r"\mathrm{d}" + self.name(name[1:])
-        if name.startswith("∂E/∂"):
-            return rf"\frac{{\partial E}}{{\partial {self.name(name[4:])}}}"
-        name = _WORDS.get(name, name)
-        stem = re.match(r"^(.+?)(⁽[^⁾]*⁾|\d+)?(′*)$", name)
-        assert stem is not None
-        body, layer, primes = stem.groups()
-        if body.endswith("̂"):
-            body = rf"\hat{{{body[:-1]}}}"
-        elif body.endswith("̄"):
-            body = rf"\bar{{{body[:-1]}}}"
-        elif body in _GREEK_LATEX:
-            body = _GREEK_LATEX[body]
-        elif len(body) > 1:
-            body = rf"\mathrm{{{_escape(body)}}}"
-        if layer and layer.startswith("⁽"):
-            plain = layer.translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ˡᴸ", "0123456789+-()lL"))
-            body = f"{body}^{{{plain}}}"
-        elif layer:
-            body = f"{body}_{{{layer}}}"
-        return body + "'" * len(primes)
-
-    def transposed(self, text: str) -> str:
-        return (f"{{{text}}}" if text.endswith("}") and "^" in text else text) + self.transpose
-
-    def indexed(self, name: str, indices: Sequence[Axis]) -> str:
-        plain = self.name(name)
-        if not indices:
-            return plain
-        letters = " ".join(_index_latex(a.name) for a in indices)
-        return f"{{{plain}}}_{{{letters}}}" if "_" in plain else f"{plain}_{{{letters}}}"
-
-    def scalar(self, value: sympy.Expr) -> str:
-        symbols = {s: self.name(str(s)) for s in value.free_symbols}
-        return sympy.latex(value, symbol_names=symbols, order="none")
-
-    def brackets(self, text: str) -> str:
-        return rf"\left({text}\right)"
-
-    def fraction(self, above: str, below: str, level: int, below_level: int) -> tuple[str, int]:
-        return rf"\frac{{{above}}}{{{below}}}", PRODUCT
-
-    def power(self, base: str, exponent: sympy.Expr) -> str:
-        return f"{{{base}}}^{{{sympy.latex(exponent)}}}"
-
-    def sum(self, over: Sequence[Axis], body: str) -> str:
-        return rf"\sum_{{{','.join(_index_latex(a.name) for a in over)}}} {body}"
-
-    def call(self, name: str, arguments: str) -> str:
-        known = {"exp", "log", "tanh", "sin", "cos", "sinh", "cosh"}
-        return rf"{chr(92) + name if name in known else self.name(name)}\left({arguments}\right)"
-
-    def max(self, over: Sequence[Axis], body: str) -> str:
-        return rf"\max_{{{','.join(_index_latex(a.name) for a in over)}}} {body}"
-
-    def maximiser(self, over: Sequence[Axis], body: str) -> str:
-        return rf"\operatorname{{argmax}}_{{{','.join(_index_latex(a.name) for a in over)}}}\left({body}\right)"
-
-    def delta(self, a: Axis, b: Axis) -> str:
-        return rf"\delta_{{{_index_latex(a.name)} {_index_latex(b.name)}}}"
-
-    def cases(self, branches: list[tuple[str, str]]) -> str:
-        if len(branches) == 2 and branches[0][0] == "1" and branches[1][0] == "0":
-            return rf"\left[{branches[0][1]}\right]"
-        lines = [rf"{v} & \text{{if }} {c}" if c else rf"{v} & \text{{otherwise}}" for v, c in branches]
-        return r"\begin{cases} " + r" \\ ".join(lines) + r" \end{cases}"
-
-    def relation(self, left: str, sign: str, right: str) -> str:
-        return f"{left} {dict({'<=': chr(92) + 'le', '>=': chr(92) + 'ge', '==': '=', '!=': chr(92) + 'ne'}).get(sign, sign)} {right}"
-
-    def root(self, body: str) -> str:
-        return rf"\sqrt{{{body}}}"
-
-
-def _escape(text: str) -> str:
-    return text.replace("_", r"\_")
-
-
-def _index_latex(name: str) -> str:
-    stem, digits = re.match(r"^(.*?)(\d*)$", name).groups()  # type: ignore[union-attr]
-    stem = stem.replace("_", "").replace("*", "^{*}")
-    return f"{stem}_{{{digits}}}" if digits else stem
-
-
-TEXT, LATEX = TextStyle(), LatexStyle()
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------------

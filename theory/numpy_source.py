@@ -16,20 +16,8 @@ from sympy.core.relational import Relational
 
 from .errors import InputError, Unsupported
 from .notation import sign_argument
-from .tensors import (
-    Axis,
-    Contract,
-    Delta,
-    Extremum,
-    Input,
-    Map,
-    Maximiser,
-    Named,
-    Scalar,
-    Tensor,
-    postorder,
-    slot,
-)
+from .tensors import Axis, Contract, Delta, Extremum, Input, Map, Maximiser, Named, Scalar, Tensor, slot
+from .walking import postorder
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _GREEK = {

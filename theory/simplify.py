@@ -30,9 +30,9 @@ from .tensors import (
     contract,
     map_function,
     multiply,
-    postorder,
     slot,
 )
+from .walking import postorder
 
 # --- polynomial -> expression ---------------------------------------------------------------------------------------------
 

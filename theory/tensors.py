@@ -117,7 +117,7 @@ def slot(k: int) -> sympy.Symbol:
 _SLOTS = tuple(sympy.Symbol(f"_{k}", real=True) for k in range(16))
 
 
-def _merge(groups: Iterable[Iterable[Axis]]) -> tuple[Axis, ...]:
+def merge_axes(groups: Iterable[Iterable[Axis]]) -> tuple[Axis, ...]:
     """Union of axes in order of appearance; one name has one size."""
     seen: dict[str, Axis] = {}
     for a in itertools.chain.from_iterable(groups):
@@ -227,11 +227,13 @@ class Tensor(metaclass=_Consed):
 
     def rename(self, mapping: Mapping[str, str] | None = None, **names: str) -> Tensor:
         """Rename free axes, all at once; summed axes step aside. Renaming onto a present axis takes the diagonal."""
+        from .walking import rename
+
         return rename(self, {**(mapping or {}), **names})
 
     def expand(self, axes: Iterable[Axis]) -> Tensor:
         """Broadcast along further axes."""
-        return contract((self,), _merge((self.axes, axes)))
+        return contract((self,), merge_axes((self.axes, axes)))
 
     def named(self, name: str) -> Tensor:
         """The same tensor under a name."""
@@ -270,7 +272,7 @@ class Input(Tensor):
         return name, indices, tuple(places)
 
     def __post_init__(self) -> None:
-        self._set(_merge((self.indices,)))
+        self._set(merge_axes((self.indices,)))
 
 
 @_node
@@ -291,7 +293,7 @@ class Contract(Tensor):
     keep: tuple[Axis, ...]
 
     def __post_init__(self) -> None:
-        _merge((*(f.axes for f in self.factors), self.keep))
+        merge_axes((*(f.axes for f in self.factors), self.keep))
         self._set(self.keep)
 
     @property
@@ -304,7 +306,7 @@ class Contract(Tensor):
     @property
     def summed(self) -> tuple[Axis, ...]:
         """The axes that are summed over."""
-        return tuple(a for a in _merge(f.axes for f in self.factors) if a not in self.keep)
+        return tuple(a for a in merge_axes(f.axes for f in self.factors) if a not in self.keep)
 
 
 @_node
@@ -315,7 +317,7 @@ class Map(Tensor):
     arguments: tuple[Tensor, ...]
 
     def __post_init__(self) -> None:
-        self._set(_merge(a.axes for a in self.arguments))
+        self._set(merge_axes(a.axes for a in self.arguments))
 
     @property
     def operands(self) -> tuple[Tensor, ...]:
@@ -353,7 +355,7 @@ class Maximiser(Tensor):
 
     def __post_init__(self) -> None:
         rest = (a for a in self.operand.axes if a not in self.over)
-        self._set(_merge((rest, self.indices)))
+        self._set(merge_axes((rest, self.indices)))
 
 
 @_node
@@ -366,7 +368,7 @@ class Delta(Tensor):
     def __post_init__(self) -> None:
         if self.a.size != self.b.size:
             raise InputError(f"a Kronecker delta needs axes of one size, not {self.a.size} and {self.b.size}")
-        self._set(_merge(((self.a, self.b),)))
+        self._set(merge_axes(((self.a, self.b),)))
 
 
 @_node
@@ -378,7 +380,7 @@ class Named(Tensor):
     indices: tuple[Axis, ...]
 
     def __post_init__(self) -> None:
-        self._set(_merge((self.indices,)))
+        self._set(merge_axes((self.indices,)))
 
     @property
     def operands(self) -> tuple[Tensor, ...]:
@@ -453,7 +455,7 @@ def _flat(factors: tuple[Tensor, ...], keep: frozenset[Axis]) -> Iterable[Tensor
 def multiply(*factors: Any) -> Tensor:
     """Product, broadcasting by axis name."""
     tensors = tuple(as_tensor(f) for f in factors)
-    return contract(tensors, _merge(t.axes for t in tensors))
+    return contract(tensors, merge_axes(t.axes for t in tensors))
 
 
 def add(*terms: Any) -> Tensor:
@@ -489,7 +491,7 @@ def map_function(function: sympy.Expr, *arguments: Tensor) -> Tensor:
             substitution[slot(k)] = slot(place.setdefault(argument, len(place)))
     if any(key != value for key, value in substitution.items()):
         function = function.xreplace(substitution)
-    axes = _merge(a.axes for a in arguments)
+    axes = merge_axes(a.axes for a in arguments)
     if not place:
         return contract((Scalar(function),), axes)
     if function == slot(0) and len(place) == 1:
@@ -558,129 +560,10 @@ def minimum(a: Any, b: Any) -> Tensor:
     return apply(sympy.Piecewise((slot(0), slot(0) < slot(1)), (slot(1), True)), a, b)
 
 
-# --- walking ----------------------------------------------------------------------------------------------------------
+def __getattr__(name: str) -> Any:
+    """The walking functions are offered here too: a person who builds expressions needs one import."""
+    if name in ("inputs", "postorder", "rename", "scalar_symbols", "substitute", "unnamed"):
+        from . import walking
 
-
-def postorder(root: Tensor) -> list[Tensor]:
-    """Every node once, operands before the node."""
-    order: list[Tensor] = []
-    done: set[int] = set()
-    stack: list[tuple[Tensor, bool]] = [(root, False)]
-    while stack:
-        node, ready = stack.pop()
-        if ready:
-            order.append(node)
-        elif id(node) not in done:
-            done.add(id(node))
-            stack.append((node, True))
-            stack.extend((child, False) for child in reversed(node.operands))
-            if isinstance(node, Maximiser):
-                stack.append((node.operand, False))
-    return order
-
-
-def inputs(root: Tensor) -> dict[str, Input]:
-    """The variables of an expression by name: the first occurrence of each, a diagonal one with its axes told apart."""
-    found: dict[str, Input] = {}
-    for node in postorder(root):
-        if isinstance(node, Input):
-            found.setdefault(node.name, _told_apart(node))
-    return found
-
-
-def _told_apart(node: Input) -> Input:
-    """The variable with distinct axes: S[i,j] for S[i,i]."""
-    names: list[str] = []
-    for a in node.indices:
-        names.append(a.name if a.name not in names else _spare(a.name, set(names)))
-    return Input(node.name, tuple(Axis(name, a.size) for name, a in zip(names, node.indices)), node.facts)
-
-
-def scalar_symbols(root: Tensor) -> set[sympy.Symbol]:
-    """Scalar symbols that occur: hyper-parameters and explicit axis sizes."""
-    found: set[sympy.Symbol] = set()
-    for node in postorder(root):
-        if isinstance(node, Scalar):
-            found |= node.value.free_symbols
-        elif isinstance(node, Map):
-            found |= node.function.free_symbols - {slot(k) for k in range(len(node.arguments))}
-    return found
-
-
-def substitute(root: Tensor, values: Mapping[str, Tensor]) -> Tensor:
-    """Replace inputs by tensors, by name; the tensor's axes must be those of the input's first occurrence."""
-    first = inputs(root)
-    memo: dict[Tensor, Tensor] = {}
-    for node in postorder(root):
-        if isinstance(node, Input) and node.name in values:
-            source = tuple(a.name for a in first[node.name].indices)
-            target = tuple(a.name for a in node.indices)
-            memo[node] = rename(values[node.name], dict(zip(source, target)))
-        elif isinstance(node, Maximiser):
-            memo[node] = Maximiser(memo[node.operand], node.over, node.indices)
-        else:
-            memo[node] = node.rebuild(tuple(memo[o] for o in node.operands)) if node.operands else node
-    return memo[root]
-
-
-def unnamed(root: Tensor) -> Tensor:
-    """The expression with every :class:`Named` opened."""
-    memo: dict[Tensor, Tensor] = {}
-    for node in postorder(root):
-        if isinstance(node, Named):
-            opened = memo[node.operand]
-            memo[node] = opened if set(opened.axes) == set(node.axes) else contract((opened,), node.axes)
-        elif isinstance(node, Maximiser):
-            memo[node] = Maximiser(memo[node.operand], node.over, node.indices)
-        else:
-            memo[node] = node.rebuild(tuple(memo[o] for o in node.operands)) if node.operands else node
-    return memo[root]
-
-
-def _spare(name: str, taken: set[str]) -> str:
-    """A name near ``name`` that is not taken."""
-    return next(c for c in (f"{name.rstrip('0123456789')}{k}" for k in itertools.count(1)) if c not in taken)
-
-
-def rename(root: Tensor, mapping: Mapping[str, str]) -> Tensor:
-    """See :meth:`Tensor.rename`."""
-    live = {a: b for a, b in mapping.items() if a != b and a in root.names}
-    if not live:
-        return root
-
-    def to(a: Axis) -> Axis:
-        return Axis(live.get(a.name, a.name), a.size)
-
-    def bound(axes: tuple[Axis, ...], body: Tensor) -> tuple[dict[str, str], tuple[Axis, ...]]:
-        """The mapping for the body under summed axes: they are not renamed, and step aside where they would clash."""
-        inner = {a: b for a, b in live.items() if a not in {c.name for c in axes}}
-        taken = {*inner.values(), *body.names, *inner}
-        fresh = {a.name: _spare(a.name, taken) for a in axes if a.name in inner.values()}
-        return {**inner, **fresh}, tuple(Axis(fresh.get(a.name, a.name), a.size) for a in axes)
-
-    if isinstance(root, Input):
-        return Input(root.name, tuple(to(a) for a in root.indices), root.facts)
-    if isinstance(root, Delta):
-        return (
-            Delta(to(root.a), to(root.b))
-            if to(root.a) != to(root.b)
-            else Scalar(sympy.Integer(1)).expand((to(root.a),))
-        )
-    if isinstance(root, Named):
-        # Only the free indices move: the operand follows them by name.
-        return Named(root.name, rename(root.operand, live), tuple(to(a) for a in root.indices))
-    if isinstance(root, Map):
-        return map_function(root.function, *(rename(a, live) for a in root.arguments))
-    if isinstance(root, Contract):
-        summed = root.summed
-        body = Contract(root.factors, _merge((root.keep, summed)))
-        inner, _ = bound(summed, body)
-        keep = _merge((tuple(to(a) for a in root.keep),))
-        return contract(tuple(rename(f, inner) for f in root.factors), keep)
-    if isinstance(root, Extremum):
-        inner, over = bound(root.over, root.operand)
-        return Extremum(rename(root.operand, inner), over)
-    if isinstance(root, Maximiser):
-        inner, over = bound(root.over, root.operand)
-        return Maximiser(rename(root.operand, inner), over, tuple(to(a) for a in root.indices))
-    return root
+        return getattr(walking, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
