@@ -209,7 +209,7 @@ def test_a_perturbed_expression_is_never_called_equal(tensor, seed):
     assert equal(tensor, perturbed, points=1).outcome != EQUAL
 
 
-# --- construction -----------------------------------------------------------------------------------------------------------
+# --- construction -------------------------------------------------------------------------------------------
 
 
 def test_nodes_are_hash_consed():
@@ -277,7 +277,7 @@ def test_a_fact_needs_its_axis():
         Input("y", (n,), (one_hot("k"),))
 
 
-# --- comparison --------------------------------------------------------------------------------------------------------------
+# --- comparison ---------------------------------------------------------------------------------------------
 
 
 def test_different_carries_a_point_with_disjoint_enclosures():

@@ -50,6 +50,6 @@ from .sums import (
 __all__ = [
     "ONE", "UNIT", "ZERO", "Atom", "NameFacts", "Poly", "above", "absolute", "atom", "constant", "contains", "content",
     "delta", "exponential", "factorise", "function", "is_positive", "logarithm", "make_sum", "maximiser", "maximum",
-    "mono_key", "monomial", "monomial_product", "of_atom", "power", "product", "rename", "replace_atom", "sum_over", "total",
-    "transform", "vanishing",
+    "mono_key", "monomial", "monomial_product", "of_atom", "power", "product", "rename", "replace_atom", "sum_over",
+    "total", "transform", "vanishing",
 ]  # fmt: skip

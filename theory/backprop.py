@@ -1,4 +1,4 @@
-"""Reverse and forward mode on tensor expressions: the adjoint of each kind of node, the only derivative rules there are.
+"""Reverse and forward mode: the adjoint of each kind of tensor node, the only derivative rules there are.
 
 ==============  ========================================================================================================
 node            adjoint: what each operand receives from the cotangent ȳ of the node
@@ -114,8 +114,8 @@ def vjp(
 ) -> tuple[dict[str, Tensor], list[Step]]:
     """Cotangents of the inputs ``wrt`` for a cotangent of the output, and the steps that led there.
 
-    ``cotangent`` carries the axes of ``output`` (or is a scalar, broadcast over them). Each gradient has the axes of the
-    input's first occurrence. ``at_name`` may rewrite the cotangent that arrives at a named value, for example to
+    ``cotangent`` carries the axes of ``output`` (or is a scalar, broadcast over them). Each gradient has the axes of
+    the input's first occurrence. ``at_name`` may rewrite the cotangent that arrives at a named value, for example to
     simplify it and give it a name of its own (a δ).
     """
     names = tuple(wrt)

@@ -14,9 +14,10 @@ from .backprop import Step, vjp
 from .equality import Comparison, equal
 from .errors import InputError
 from .normal_form import normal_form, vanishes
-from .notation import LATEX, TEXT, TextStyle, Writer, index_latex, index_text, matrix_form, shape_text
+from .notation import Writer, index_latex, index_text, matrix_form, shape_text
 from .numpy_source import HELPERS, NumpyWriter, assignments, drop_unused, identifier, size_lines
 from .simplify import definitions, simplify
+from .styles import LATEX, TEXT, TextStyle
 from .tensors import Axis, Input, Map, Maximiser, Named, Scalar, Tensor
 from .walking import inputs, postorder, scalar_symbols
 
@@ -178,10 +179,11 @@ def _functions(node: Tensor) -> dict[str, Any]:
 
 
 def _function_lines(node: Tensor, style: TextStyle) -> tuple[str, ...]:
+    def formula(f: Any) -> str:
+        return Writer(style).expression(f.formula, {})[0] if style is TEXT else str(sympy.latex(f.formula))
+
     return tuple(
-        f"{style.name(name)}(x) = {Writer(style).expression(f.formula, {})[0] if style is TEXT else sympy.latex(f.formula)}"
-        for name, f in _functions(node).items()
-        if f.formula is not None
+        f"{style.name(name)}(x) = {formula(f)}" for name, f in _functions(node).items() if f.formula is not None
     )
 
 
@@ -335,19 +337,21 @@ def _length(node: Tensor) -> int:
     return len(index_text(node))
 
 
-# --- losses and networks ----------------------------------------------------------------------------------------------------
+# --- losses and networks ------------------------------------------------------------------------------------
 
 
 def loss_gradient(row: Loss, *, reduction: str, assume: bool, through_output: bool) -> Derivation:
     """∂loss/∂prediction; see :meth:`.losses.Loss.gradient`."""
     prediction, target = row.inputs(assume=assume)
-    wrt, seen, vocabulary = prediction.name, prediction, []
+    wrt = prediction.name
+    seen: Tensor = prediction
+    vocabulary: list[Named] = []
     composed = through_output and not row.from_logits and row.output != "identity"
     if composed:
         prediction = Input("z", prediction.indices)
         wrt, seen = "z", Named("p", row.predict(prediction), prediction.indices)
     if row.from_logits or composed:
-        vocabulary = [seen if composed else Named("p", row.predict(prediction), prediction.indices)]
+        vocabulary.append(Named("p", row.predict(prediction), prediction.indices))
     value = row.forward(seen, target, reduction)
     vocabulary += [w for n, w in definitions(value).items() if n in row.words]
     equivalents = () if row.slope is None else (row.slope(seen, target),)
@@ -367,9 +371,15 @@ def network_derivations(net: Network) -> dict[str, Derivation]:
     found: dict[str, Derivation] = {}
     keep = frozenset({*names, *deltas})
 
+    plain = net._plain
+    assumed = tuple(f"Y {fact.kind} over k" for fact in net.loss.target_facts)
+
     def add(name: str, wrt: str, tensor: Tensor, axes: tuple[Axis, ...]) -> None:
         title = f"{name} of the {'-'.join(map(str, net.widths))} network"
-        found[name] = Derivation(title, name, wrt, axes, tensor, tensor, tuple(given.values()), given=keep)
+        facts = assumed if wrt == f"Z{net.depth}" else ()
+        found[name] = Derivation(
+            title, name, wrt, axes, tensor, plain[wrt], tuple(given.values()), facts=facts, given=keep
+        )
 
     for layer in range(net.depth, 0, -1):
         delta = deltas[f"Δ{layer}"]

@@ -1,9 +1,9 @@
 """Are two tensor expressions equal? Proved, refuted at a point, or not decided: three outcomes, never two.
 
-``equal(a, b)`` compares normal forms (a proof for all shapes, inputs and hyper-parameters that satisfy the stated facts).
-If they differ it evaluates both in ball arithmetic at random generic points of non-square shape: disjoint enclosures of
-one entry refute equality. Neither: not decided, with the reason. Equality is that of functions where both sides are
-defined; at an isolated kink the two sides may follow different conventions, and that is said.
+``equal(a, b)`` compares normal forms (a proof for all shapes, inputs and hyper-parameters that satisfy the stated
+facts). If they differ it evaluates both in ball arithmetic at random generic points of non-square shape: disjoint
+enclosures of one entry refute equality. Neither: not decided, with the reason. Equality is that of functions where both
+sides are defined; at an isolated kink the two sides may follow different conventions, and that is said.
 """
 
 from __future__ import annotations
@@ -135,12 +135,13 @@ def _refute(a: Tensor, b: Tensor, points: int, seed: int, digits: int) -> Compar
         for entry, value in left.items():
             other = right[tuple(entry[k] for k in order)]
             if value.is_finite() and other.is_finite() and not value.overlaps(other):
-                why = f"at entry {list(entry)} the enclosures {value.str(12, radius=False)} and {other.str(12, radius=False)} are disjoint"
+                shown = f"{value.str(12, radius=False)} and {other.str(12, radius=False)}"
+                why = f"at entry {list(entry)} the enclosures {shown} are disjoint"
                 return Comparison(DIFFERENT, why, point, entry, value, other)
     return None
 
 
-# --- points --------------------------------------------------------------------------------------------------------------
+# --- points -------------------------------------------------------------------------------------------------
 
 
 def generic_point(
@@ -225,7 +226,7 @@ def _row(row: list[Index], kind: str, values: Mapping[Index, Fraction], rng: ran
     return {c: w / sum(weights) for c, w in zip(row, weights)}
 
 
-# --- evaluation -------------------------------------------------------------------------------------------------------------
+# --- evaluation ---------------------------------------------------------------------------------------------
 
 
 def evaluate(tensor: Tensor, point: Point) -> Array:

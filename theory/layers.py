@@ -198,7 +198,7 @@ class Layer:
         return {name: self.vjp(name) for name in self.differentiable}
 
     def jvp(self, *wrt: str) -> Tensor:
-        """The tangent of the output for tangents ``dx``, … of the named inputs (all that have a gradient, if none given)."""
+        """The tangent of the output for tangents ``dx``, … of the named inputs (if none: all that have a gradient)."""
         from .backprop import jvp
 
         chosen = [a for a in self.inputs if a.name in (wrt or self.differentiable)]
@@ -252,43 +252,122 @@ def _rows() -> tuple[Layer, ...]:
     channel = Input("x", (_n, _g, _c, _p))
     heads = (_n, _h)
     return (
-        Layer("dense", dense, (_x, Input("W", (_i, _o)), Input("b", (_o,))), "dense layer, x W + b", aliases=("linear", "affine")),
+        Layer(
+            "dense",
+            dense,
+            (_x, Input("W", (_i, _o)), Input("b", (_o,))),
+            "dense layer, x W + b",
+            aliases=("linear", "affine"),
+        ),
         Layer("bias", bias, (_x, Input("b", (_i,))), "bias, x + b"),
         Layer("activation", _any_function, (_x,), "activation, σ(x) for any σ"),
-        Layer("prelu", prelu, (_x, Input("a", (_i,))), "PReLU with learned slope", kinks="slope a at 0", citation="He et al., ICCV 2015"),
+        Layer(
+            "prelu",
+            prelu,
+            (_x, Input("a", (_i,))),
+            "PReLU with learned slope",
+            kinks="slope a at 0",
+            citation="He et al., ICCV 2015",
+        ),
         Layer("softmax", lambda x: softmax(x, "i").named("p"), (_x,), "softmax over the features"),
         Layer("log_softmax", lambda x: log_softmax(x, "i").named("y"), (_x,), "log-softmax over the features"),
-        Layer("batch_norm", batch_norm, (_x, gamma, beta), "batch normalisation (training)", small, citation="Ioffe and Szegedy, ICML 2015", aliases=("batchnorm",)),
         Layer(
-            "batch_norm_inference", batch_norm_inference, (_x, gamma, beta, Input("mean", (_i,)), Input("var", (_i,), (POSITIVE,))),
-            "batch normalisation (inference)", small, citation="Ioffe and Szegedy, ICML 2015",
+            "batch_norm",
+            batch_norm,
+            (_x, gamma, beta),
+            "batch normalisation (training)",
+            small,
+            citation="Ioffe and Szegedy, ICML 2015",
+            aliases=("batchnorm",),
         ),
-        Layer("layer_norm", layer_norm, (_x, gamma, beta), "layer normalisation", small, citation="Ba, Kiros and Hinton 2016", aliases=("layernorm",)),
-        Layer("rms_norm", rms_norm, (_x, gamma), "RMS normalisation", small, citation="Zhang and Sennrich, NeurIPS 2019", aliases=("rmsnorm",)),
         Layer(
-            "group_norm", group_norm, (channel, Input("gamma", (_g, _c)), Input("beta", (_g, _c))), "group normalisation", small,
-            citation="Wu and He, ECCV 2018", aliases=("groupnorm",),
+            "batch_norm_inference",
+            batch_norm_inference,
+            (_x, gamma, beta, Input("mean", (_i,)), Input("var", (_i,), (POSITIVE,))),
+            "batch normalisation (inference)",
+            small,
+            citation="Ioffe and Szegedy, ICML 2015",
         ),
-        Layer("dropout", dropout, (_x, Input("mask", (_n, _i), (BOOLEAN,))), "inverted dropout, mask given", {rate: sympy.Rational(1, 2)}),
+        Layer(
+            "layer_norm",
+            layer_norm,
+            (_x, gamma, beta),
+            "layer normalisation",
+            small,
+            citation="Ba, Kiros and Hinton 2016",
+            aliases=("layernorm",),
+        ),
+        Layer(
+            "rms_norm",
+            rms_norm,
+            (_x, gamma),
+            "RMS normalisation",
+            small,
+            citation="Zhang and Sennrich, NeurIPS 2019",
+            aliases=("rmsnorm",),
+        ),
+        Layer(
+            "group_norm",
+            group_norm,
+            (channel, Input("gamma", (_g, _c)), Input("beta", (_g, _c))),
+            "group normalisation",
+            small,
+            citation="Wu and He, ECCV 2018",
+            aliases=("groupnorm",),
+        ),
+        Layer(
+            "dropout",
+            dropout,
+            (_x, Input("mask", (_n, _i), (BOOLEAN,))),
+            "inverted dropout, mask given",
+            {rate: sympy.Rational(1, 2)},
+        ),
         Layer("residual", residual, (_x, Input("branch", (_n, _i))), "residual addition"),
-        Layer("embedding", embedding, (Input("t", (_n, _v), (one_hot("v"),)), Input("E", (_v, _d))), "embedding of one-hot tokens"),
         Layer(
-            "attention", attention, (Input("q", (_t, _d)), Input("k", (_s, _d)), Input("v", (_s, _e))),
-            "scaled dot-product attention", citation="Vaswani et al., NeurIPS 2017", stages=("A", "S"),
+            "embedding",
+            embedding,
+            (Input("t", (_n, _v), (one_hot("v"),)), Input("E", (_v, _d))),
+            "embedding of one-hot tokens",
         ),
         Layer(
-            "multi_head_attention", multi_head_attention,
+            "attention",
+            attention,
+            (Input("q", (_t, _d)), Input("k", (_s, _d)), Input("v", (_s, _e))),
+            "scaled dot-product attention",
+            citation="Vaswani et al., NeurIPS 2017",
+            stages=("A", "S"),
+        ),
+        Layer(
+            "multi_head_attention",
+            multi_head_attention,
             (Input("q", (*heads, _t, _d)), Input("k", (*heads, _s, _d)), Input("v", (*heads, _s, _e))),
-            "scaled dot-product attention, several heads", citation="Vaswani et al., NeurIPS 2017", stages=("A", "S"),
+            "scaled dot-product attention, several heads",
+            citation="Vaswani et al., NeurIPS 2017",
+            stages=("A", "S"),
         ),
-        Layer("glu", glu, (Input("a", (_n, _i)), Input("b", (_n, _i))), "gated linear unit, a ⊙ sigmoid(b)", citation="Dauphin et al., ICML 2017"),
-        Layer("swiglu", swiglu, (Input("a", (_n, _i)), Input("b", (_n, _i))), "SwiGLU, a ⊙ b ⊙ sigmoid(b)", citation="Shazeer 2020"),
         Layer(
-            "rnn_cell", rnn_cell,
-            (_x, Input("h", (_n, _o)), Input("U", (_i, _o)), Input("V", (axis("p", "O"), _o)), Input("b", (_o,))),
-            "recurrent cell, tanh(x U + h V + b)", citation="Elman, Cognitive Science 14 (1990)", stages=("z",),
+            "glu",
+            glu,
+            (Input("a", (_n, _i)), Input("b", (_n, _i))),
+            "gated linear unit, a ⊙ sigmoid(b)",
+            citation="Dauphin et al., ICML 2017",
         ),
-    )  # fmt: skip
+        Layer(
+            "swiglu",
+            swiglu,
+            (Input("a", (_n, _i)), Input("b", (_n, _i))),
+            "SwiGLU, a ⊙ b ⊙ sigmoid(b)",
+            citation="Shazeer 2020",
+        ),
+        Layer(
+            "rnn_cell",
+            rnn_cell,
+            (_x, Input("h", (_n, _o)), Input("U", (_i, _o)), Input("V", (axis("p", "O"), _o)), Input("b", (_o,))),
+            "recurrent cell, tanh(x U + h V + b)",
+            citation="Elman, Cognitive Science 14 (1990)",
+            stages=("z",),
+        ),
+    )
 
 
 def _exact(option: str, value: Any) -> sympy.Rational:

@@ -1,7 +1,7 @@
 """The losses: one row each, the formula in index notation and what it assumes; gradients and reductions are derived.
 
-A row's formula gives the loss per sample (or per entry); ``reduction`` "none", "mean" (over samples, or over all entries
-where the loss is per entry) and "sum" follow. ``output`` is the matching output activation.
+A row's formula gives the loss per sample (or per entry); ``reduction`` "none", "mean" (over samples, or over all
+entries where the loss is per entry) and "sum" follow. ``output`` is the matching output activation.
 """
 
 from __future__ import annotations
@@ -218,44 +218,80 @@ def _rows() -> tuple[Loss, ...]:
     labels = (one_hot("k"),)
     distribution = (sums_to_one("k"),)
     return (
-        Loss("squared_error", _squared_error, "squared error, (p − y)²", aliases=("mse", "mean_squared_error", "sum_squared_error")),
+        Loss(
+            "squared_error",
+            _squared_error,
+            "squared error, (p − y)²",
+            aliases=("mse", "mean_squared_error", "sum_squared_error"),
+        ),
         Loss("half_squared_error", _half_squared_error, "half squared error, (p − y)²/2"),
         Loss("l1", _l1, "absolute error, |p − y|", kinks="slope 0 at p = y", aliases=("mae", "absolute_error")),
         Loss(
-            "huber", _huber, "Huber loss", parameters={_delta: sympy.Integer(1)},
+            "huber",
+            _huber,
+            "Huber loss",
+            parameters={_delta: sympy.Integer(1)},
             citation="Huber, Annals of Mathematical Statistics 35 (1964)",
         ),
         Loss("smooth_l1", _smooth_l1, "smooth L1: Huber/δ", parameters={_delta: sympy.Integer(1)}),
         Loss("log_cosh", _log_cosh, "log cosh(p − y)", slope=lambda p, y: tensor_tanh(p - y)),
         Loss(
-            "binary_cross_entropy", _binary_cross_entropy, "binary cross-entropy of probabilities", output="sigmoid",
-            prediction_facts=(POSITIVE,), aliases=("bce",),
+            "binary_cross_entropy",
+            _binary_cross_entropy,
+            "binary cross-entropy of probabilities",
+            output="sigmoid",
+            prediction_facts=(POSITIVE,),
+            aliases=("bce",),
         ),
         Loss(
-            "binary_cross_entropy_logits", _binary_cross_entropy_logits, "binary cross-entropy of logits", output="sigmoid",
-            from_logits=True, aliases=("bce_logits", "sigmoid_cross_entropy"),
+            "binary_cross_entropy_logits",
+            _binary_cross_entropy_logits,
+            "binary cross-entropy of logits",
+            output="sigmoid",
+            from_logits=True,
+            aliases=("bce_logits", "sigmoid_cross_entropy"),
         ),
         Loss(
-            "softmax_cross_entropy", _softmax_cross_entropy, "softmax with cross-entropy", output="softmax", from_logits=True,
-            target_facts=labels, aliases=("cross_entropy_logits", "categorical_cross_entropy"),
+            "softmax_cross_entropy",
+            _softmax_cross_entropy,
+            "softmax with cross-entropy",
+            output="softmax",
+            from_logits=True,
+            target_facts=labels,
+            aliases=("cross_entropy_logits", "categorical_cross_entropy"),
         ),
         Loss(
-            "label_smoothing", _smoothed_cross_entropy, "softmax with cross-entropy, smoothed labels", output="softmax",
-            from_logits=True, target_facts=labels, parameters={_smoothing: sympy.Rational(1, 10)},
-            citation="Szegedy et al., CVPR 2016", words=("q",),
+            "label_smoothing",
+            _smoothed_cross_entropy,
+            "softmax with cross-entropy, smoothed labels",
+            output="softmax",
+            from_logits=True,
+            target_facts=labels,
+            parameters={_smoothing: sympy.Rational(1, 10)},
+            citation="Szegedy et al., CVPR 2016",
+            words=("q",),
         ),
         Loss("nll", _nll, "negative log-likelihood of log-probabilities", output="log_softmax", target_facts=labels),
         Loss(
-            "cross_entropy", _cross_entropy, "cross-entropy of probabilities", output="softmax", target_facts=labels,
+            "cross_entropy",
+            _cross_entropy,
+            "cross-entropy of probabilities",
+            output="softmax",
+            target_facts=labels,
             prediction_facts=(POSITIVE,),
         ),
         Loss(
-            "kl_divergence", _kl, "Kullback–Leibler divergence KL(y ‖ p)", output="softmax", target_facts=distribution,
-            prediction_facts=(POSITIVE,), aliases=("kl",),
+            "kl_divergence",
+            _kl,
+            "Kullback–Leibler divergence KL(y ‖ p)",
+            output="softmax",
+            target_facts=distribution,
+            prediction_facts=(POSITIVE,),
+            aliases=("kl",),
         ),
         Loss("hinge", _hinge, "hinge loss, max(0, 1 − yz), y = ±1", kinks="slope 0 at yz = 1"),
         Loss("squared_hinge", _squared_hinge, "squared hinge loss, max(0, 1 − yz)²"),
-    )  # fmt: skip
+    )
 
 
 #: name -> row. Adding a loss is adding a row.

@@ -50,8 +50,18 @@ def of_atom(a: Atom, e: Exponent = 1) -> Poly:
     return monomial({a: e})
 
 
+class Work:
+    """A bound on the work of one normal form, counted in products: no input may make it run for minutes."""
+
+    LIMIT = 60_000
+    done = 0
+
+
 def monomial(factors: Mapping[Atom, Exponent]) -> Poly:
     """Normalise a product of atoms: the one place where factors meet."""
+    Work.done += 1
+    if Work.done > Work.LIMIT:
+        raise Unsupported(f"the normal form takes more than {Work.LIMIT} products")
     plain: dict[Atom, Exponent] = {}
     special: list[Atom] = []
     coefficient = Fraction(1)

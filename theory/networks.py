@@ -4,8 +4,8 @@
 ``.deltas()`` and ``.numpy_source()``. The generated NumPy module uses nothing but ``np`` and defines three functions:
 
 ``forward(parameters, X, f) -> (P, saved)``
-    ``parameters`` is a dict with ``"W1"`` [D0, D1], ``"b1"`` [D1], …, ``"WL"``, ``"bL"``; ``X`` is [N, D0], one sample per
-    row; ``f`` maps an array to an array of its shape (the hidden activation). ``P`` [N, DL] is the output after the
+    ``parameters`` is a dict with ``"W1"`` [D0, D1], ``"b1"`` [D1], …, ``"WL"``, ``"bL"``; ``X`` is [N, D0], one sample
+    per row; ``f`` maps an array to an array of its shape (the hidden activation). ``P`` [N, DL] is the output after the
     loss's matching output activation (softmax probabilities for ``softmax_cross_entropy``; the plain output for squared
     error). ``saved`` is a tuple for the other two functions: ``(Z1, …, ZL, A1, …, A(L-1), P)``.
 ``loss(saved, Y) -> float``
@@ -162,6 +162,19 @@ class Network:
         gradients = {name: simplify(raw[name], opaque=keep, axes=self.inputs[name].axes) for name in wrt}
         return deltas, gradients, steps
 
+    @cached_property
+    def _plain(self) -> dict[str, Tensor]:
+        """The same gradients by the adjoint rules without any simplifying, to prove the readable ones against."""
+        _, value = self._graph
+        arriving: dict[str, Tensor] = {}
+
+        def at_name(node: Named, incoming: Tensor) -> Tensor:
+            arriving[node.name] = incoming
+            return incoming
+
+        gradients, _ = vjp(value, list(self.parameter_shapes), Scalar(sympy.Integer(1)), at_name=at_name)
+        return {**arriving, **gradients}
+
     def deltas(self) -> dict[str, Derivation]:
         """Every δ and every parameter gradient, in the order they are computed, in matrix form with shapes."""
         from .derivation import network_derivations
@@ -193,12 +206,12 @@ def network(
 _activation, _loss = activation, loss
 
 
-# --- source -----------------------------------------------------------------------------------------------------------------
+# --- source -------------------------------------------------------------------------------------------------
 
 
 def _source(net: Network) -> str:
     names, value = net._graph
-    deltas, gradients, _ = net._derived
+    _, gradients, _ = net._derived
     given = net.inputs
     saved = [*(f"Z{k}" for k in range(1, net.depth + 1)), *(f"A{k}" for k in range(1, net.depth)), "P"]
     functions = {"σ": "f", "σ′": "df"}

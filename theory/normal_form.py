@@ -12,6 +12,7 @@ from sympy.core.relational import Relational
 
 from . import algebra as P
 from .errors import Unsupported
+from .monomials import Work
 from .polynomials import UNIT, ZERO, Poly
 from .tensors import Contract, Delta, Extremum, Input, Map, Maximiser, Named, Scalar, Tensor, slot
 from .walking import postorder
@@ -20,7 +21,11 @@ _CONSTANTS = (sympy.pi, sympy.EulerGamma, sympy.Catalan, sympy.GoldenRatio)
 
 
 def normal_form(tensor: Tensor, *, opaque: frozenset[str] = frozenset()) -> Poly:
-    """The normal form of a tensor expression; names in ``opaque`` are kept as they are, others are opened."""
+    """The normal form of a tensor expression; names in ``opaque`` are kept as they are, others are opened.
+
+    Raises Unsupported if an expression grows beyond the bounds on its size and on the work.
+    """
+    Work.done = 0
     forms: dict[Tensor, Poly] = {}
     for node in postorder(tensor):
         forms[node] = _node_form(node, forms, opaque)
@@ -205,7 +210,7 @@ _FUNCTIONS: dict[Any, Any] = {
 }
 
 
-# --- deciding zero --------------------------------------------------------------------------------------------------------
+# --- deciding zero ------------------------------------------------------------------------------------------
 
 
 def vanishes(p: Poly) -> bool:

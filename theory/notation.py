@@ -1,8 +1,8 @@
 """Tensor expressions for the eye: index notation and matrix notation, as Unicode text and as LaTeX.
 
-Matrix notation is used where one exists: a contraction of matrices becomes a product with transposes, a sum over rows or
-columns a product with 1, an entrywise product ⊙. A vector beside ⊙ or + is broadcast along the axis it lacks. Where no
-matrix form exists the index form is printed. ``layout="rows"`` has samples as rows (x[n,i], as NumPy code does);
+Matrix notation is used where one exists: a contraction of matrices becomes a product with transposes, a sum over rows
+or columns a product with 1, an entrywise product ⊙. A vector beside ⊙ or + is broadcast along the axis it lacks. Where
+no matrix form exists the index form is printed. ``layout="rows"`` has samples as rows (x[n,i], as NumPy code does);
 ``layout="columns"`` has them as columns, as many textbooks do: every matrix is then the transpose.
 """
 
@@ -29,11 +29,11 @@ class Piece:
 
     __slots__ = ("axes", "level", "text")
 
-    def __init__(self, text: str, axes: Sequence[Axis | None] = (), level: int = ATOM) -> None:
+    def __init__(self, text: str, axes: Sequence[Axis] = (), level: int = ATOM) -> None:
         self.text, self.axes, self.level = text, tuple(axes), level
 
 
-# --- writing ---------------------------------------------------------------------------------------------------------------
+# --- writing ------------------------------------------------------------------------------------------------
 
 
 class Writer:
@@ -244,7 +244,7 @@ def index_latex(node: Tensor) -> str:
     return Writer(LATEX).text(node)
 
 
-# --- matrices ----------------------------------------------------------------------------------------------------------------
+# --- matrices -----------------------------------------------------------------------------------------------
 
 
 class MatrixWriter(Writer):
@@ -273,7 +273,7 @@ class MatrixWriter(Writer):
 
     def turned(self, piece: Piece, axes: Sequence[Axis]) -> Piece:
         """Transposed where its axes come the other way round."""
-        both = [a for a in piece.axes if a is not None]
+        both = list(piece.axes)
         wanted = [a for a in axes if a in both]
         if len(both) == 2 and both != wanted:
             return Piece(self.style.transposed(self.at(piece, ATOM)), tuple(wanted))

@@ -21,8 +21,8 @@ from .walking import postorder
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _GREEK = {
-    "γ": "gamma", "β": "beta", "ε": "eps", "μ": "mu", "σ": "sigma", "δ": "delta", "Δ": "Delta", "x̂": "xhat", "α": "alpha",
-    "λ": "lam", "ρ": "rho", "τ": "tau", "κ": "kappa", "′": "_prime", "ȳ": "dy", "Σ": "sum", "∂": "d",
+    "γ": "gamma", "β": "beta", "ε": "eps", "μ": "mu", "σ": "sigma", "δ": "delta", "Δ": "Delta", "x̂": "xhat",
+    "α": "alpha", "λ": "lam", "ρ": "rho", "τ": "tau", "κ": "kappa", "′": "_prime", "ȳ": "dy", "Σ": "sum", "∂": "d",
 }  # fmt: skip
 
 
@@ -165,7 +165,8 @@ class NumpyWriter:
         scalars = [f.value for f in factors if isinstance(f, Scalar)]
         tensors = [f for f in factors if not isinstance(f, Scalar)]
         axes = self._ordered(a for a in keep if any(a in t.axes for t in tensors))
-        above, below = [], []
+        above: list[Code] = []
+        below: list[Code] = []
         for t in tensors:
             inverse = _inverse(t)
             code = self._align(self.write(inverse if inverse is not None else t), axes, drop=True)
@@ -185,7 +186,7 @@ class NumpyWriter:
             (c,) = codes
             return Code(f"{c.at(ATOM)}.sum({self._axis_argument(c.axes, summed)})", _rest(c.axes, summed))
         if len(codes) == 2 and len(summed) == 1 and not self.einsum:
-            product = self._matrix_product(*codes, keep, summed[0])
+            product = self._matrix_product(codes[0], codes[1], keep, summed[0])
             if product is not None:
                 return product
         text = f"np.einsum('{self._subscripts([c.axes for c in codes], keep)}', {', '.join(c.text for c in codes)})"
@@ -299,7 +300,7 @@ class NumpyWriter:
         return self._call(e, go), ATOM
 
     def _guarded(self, value: Any, condition: Any, slots: Mapping[sympy.Symbol, Code]) -> str:
-        """A branch for u > 0 with a logarithm in it: NumPy evaluates it everywhere, so u is 1 where it does not hold."""
+        """A branch for u > 0 with a logarithm: NumPy evaluates it everywhere, so u is 1 where it does not hold."""
         u = condition.lhs if isinstance(condition, sympy.Gt) and condition.rhs == 0 else None
         if u not in slots or not value.has(sympy.log):
             return self._expression(value, slots)[0]
@@ -350,8 +351,9 @@ class NumpyWriter:
 
 
 _NUMPY = {
-    "exp": "exp", "log": "log", "tanh": "tanh", "sinh": "sinh", "cosh": "cosh", "sin": "sin", "cos": "cos", "tan": "tan",
-    "atan": "arctan", "asin": "arcsin", "acos": "arccos", "Abs": "abs", "sign": "sign", "Max": "maximum", "Min": "minimum",
+    "exp": "exp", "log": "log", "tanh": "tanh", "sinh": "sinh", "cosh": "cosh", "sin": "sin", "cos": "cos",
+    "tan": "tan", "atan": "arctan", "asin": "arcsin", "acos": "arccos", "Abs": "abs", "sign": "sign",
+    "Max": "maximum", "Min": "minimum",
 }  # fmt: skip
 
 #: Helpers that generated source may need.

@@ -105,7 +105,7 @@ def _power_of_term(p: Poly, e: Exponent) -> Poly:
     """(c·∏a^k)^e for e not natural."""
     ((m, c),) = p.terms.items()
     whole = isinstance(e, int)
-    result = constant(c**e) if whole else _prime_power(abs(c), e)
+    result = constant(Fraction(c) ** int(e)) if whole else _prime_power(abs(c), e)
     left: dict[Atom, Exponent] = {}
     for a, k in m:
         if not is_idempotent(a) and (whole or a.positive or isinstance(k, Fraction)):
@@ -166,16 +166,16 @@ def _power_of_sum(p: Poly, e: Exponent) -> Poly:
 
 @lru_cache(maxsize=20_000)
 def factorise(p: Poly) -> list[tuple[Poly, int]]:
-    """p = ∏ factor^multiplicity over the rationals, its atoms taken as variables; [(p, 1)] where that cannot be told."""
+    """p = ∏ factor^multiplicity over the rationals, atoms as variables; [(p, 1)] where that cannot be told."""
     atoms = sorted({a for m in p.terms for a, _ in m}, key=lambda a: a.key)
     degrees = {a: [dict(m).get(a, 0) for m in p.terms] for a in atoms}
-    if not atoms or any(e < 0 for es in degrees.values() for e in es) or len(p.terms) > 60:
+    if not atoms or any(e < 0 for es in degrees.values() for e in es) or len(p.terms) > 30:
         return [(p, 1)]
     if any(is_idempotent(a) for a in atoms):
         return [(p, 1)]
     step = {a: math.lcm(*(Fraction(e).denominator for e in es)) for a, es in degrees.items()}
     if any(step[a] > 1 and not a.positive for a in atoms) or any(
-        e * step[a] > 40 for a, es in degrees.items() for e in es
+        e * step[a] > 16 for a, es in degrees.items() for e in es
     ):
         return [(p, 1)]
     context = flint.fmpq_mpoly_ctx.get([f"v{k}" for k in range(len(atoms))], "lex")
@@ -278,7 +278,11 @@ def function(head: Any, arguments: tuple[Poly, ...]) -> Poly:
     if head is sympy.log:
         return logarithm(arguments[0])
     for k, p in enumerate(arguments):
-        cases = by_cases(p, lambda q, k=k: function(head, (*arguments[:k], q, *arguments[k + 1 :])))
+
+        def of(q: Poly, k: int = k) -> Poly:
+            return function(head, (*arguments[:k], q, *arguments[k + 1 :]))
+
+        cases = by_cases(p, of)
         if cases is not None:
             return cases
     name = getattr(head, "__name__", str(head))

@@ -17,8 +17,9 @@ from .backprop import vjp
 from .derivation import readable
 from .equality import Comparison, equal
 from .losses import Loss, loss
-from .notation import LATEX, index_latex, index_text, matrix_form
+from .notation import index_latex, index_text, matrix_form
 from .scalar_functions import scalar_function
+from .styles import LATEX
 from .tensors import Input, Named, Scalar, Tensor, apply, axis, map_function, slot
 
 N = axis("n")
@@ -81,12 +82,10 @@ class DeltaRecursion:
 
     def text(self, layout: str = "rows") -> str:
         """The theorem and its proof as Unicode text."""
+        step = "σ(z⁽ˡ⁾) W⁽ˡ⁺¹⁾" if layout == "rows" else "W⁽ˡ⁺¹⁾ σ(z⁽ˡ⁾)"
         lines = [
-            f"Theorem. Let z⁽ˡ⁺¹⁾ = σ(z⁽ˡ⁾) W⁽ˡ⁺¹⁾ + b⁽ˡ⁺¹⁾ for l = 0 … L−1 (a⁽⁰⁾ = x in place of σ(z⁽⁰⁾)), E the {self.loss.title}"
-            f" ({self.reduction}), δ⁽ˡ⁾ = ∂E/∂z⁽ˡ⁾. Then for every depth L and every layer l:"
-            if layout == "rows"
-            else f"Theorem. Let z⁽ˡ⁺¹⁾ = W⁽ˡ⁺¹⁾ σ(z⁽ˡ⁾) + b⁽ˡ⁺¹⁾, E the {self.loss.title} ({self.reduction}), δ⁽ˡ⁾ = ∂E/∂z⁽ˡ⁾."
-            " Then for every depth L and every layer l:"
+            f"Theorem. Let z⁽ˡ⁺¹⁾ = {step} + b⁽ˡ⁺¹⁾ (with x in place of σ(z⁽⁰⁾)), E the {self.loss.title}"
+            f" ({self.reduction}), and δ⁽ˡ⁾ = ∂E/∂z⁽ˡ⁾. Then for every depth L and every layer l < L:"
         ]
         lines += [f"  {line.text(layout)}" for line in self.lines]
         lines.append("Proof by induction on l, downward from L.")

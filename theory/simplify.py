@@ -2,7 +2,8 @@
 
 A result is simplified by writing it in the vocabulary of the forward pass (x̂, r, p, …): the definition of each name is
 solved for one of its atoms, that atom is replaced, and sums of a name that are constant (Σ x̂ = 0, Σ p = 1) are put in.
-The outcome is proved equal to what was derived by comparing fully opened normal forms, so this search need not be trusted.
+The outcome is proved equal to what was derived by comparing fully opened normal forms, so the search need not be
+trusted.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from .tensors import (
 )
 from .walking import postorder
 
-# --- polynomial -> expression ---------------------------------------------------------------------------------------------
+# --- polynomial -> expression -------------------------------------------------------------------------------
 
 
 class Writer:
@@ -74,7 +75,7 @@ class Writer:
     def sum_of(self, terms: Sequence[tuple[Any, Fraction]], taken: frozenset[str]) -> Tensor:
         """Σ ± terms as one Map, so that signs print as signs."""
         function = sympy.Integer(0)
-        tensors = []
+        tensors: list[Tensor] = []
         for m, c in terms:
             t = self.term(m, abs(c), taken)
             function += slot(len(tensors)) * (1 if c > 0 else -1)
@@ -184,7 +185,7 @@ def _order(m: Any) -> tuple[Any, ...]:
     return (not sized, sum(a.kind == "sum" for a, _ in m), len(P.mono_key(m)), P.mono_key(m))
 
 
-# --- the vocabulary --------------------------------------------------------------------------------------------------------
+# --- the vocabulary -----------------------------------------------------------------------------------------
 
 
 def definitions(*tensors: Tensor) -> dict[str, Named]:

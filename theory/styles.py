@@ -10,6 +10,8 @@ import sympy
 from .tensors import Axis
 
 SUM, PRODUCT, ATOM = 1, 2, 3
+_TEXT_SIGNS = {"<=": "≤", ">=": "≥", "==": "=", "!=": "≠"}
+_LATEX_SIGNS = {"<=": r"\le", ">=": r"\ge", "==": "=", "!=": r"\ne"}
 
 
 _GREEK_LATEX = {
@@ -75,7 +77,7 @@ class TextStyle:
         return "{" + "; ".join(f"{v} if {c}" if c else f"{v} else" for v, c in branches) + "}"
 
     def relation(self, left: str, sign: str, right: str) -> str:
-        return f"{left} {dict({'<=': '≤', '>=': '≥', '==': '=', '!=': '≠'}).get(sign, sign)} {right}"
+        return f"{left} {_TEXT_SIGNS.get(sign, sign)} {right}"
 
     def root(self, body: str) -> str:
         return f"√({body})"
@@ -158,7 +160,7 @@ class LatexStyle(TextStyle):
         return r"\begin{cases} " + r" \\ ".join(lines) + r" \end{cases}"
 
     def relation(self, left: str, sign: str, right: str) -> str:
-        return f"{left} {dict({'<=': chr(92) + 'le', '>=': chr(92) + 'ge', '==': '=', '!=': chr(92) + 'ne'}).get(sign, sign)} {right}"
+        return f"{left} {_LATEX_SIGNS.get(sign, sign)} {right}"
 
     def root(self, body: str) -> str:
         return rf"\sqrt{{{body}}}"

@@ -93,12 +93,10 @@ def axis(name: str, size: int | str | sympy.Expr | None = None) -> Axis:
     """
     if size is None:
         size = name.upper()
-    if isinstance(size, str):
-        size = size_symbol(size)
-    size = sympy.sympify(size, strict=True)
-    if size.is_Integer and size < 0:
-        raise InputError(f"axis {name!r} has negative size {size}")
-    return Axis(name, size)
+    value: sympy.Expr = size_symbol(size) if isinstance(size, str) else sympy.sympify(size, strict=True)
+    if value.is_Integer and value < 0:
+        raise InputError(f"axis {name!r} has negative size {value}")
+    return Axis(name, value)
 
 
 _COUNTER = itertools.count()
@@ -390,7 +388,7 @@ class Named(Tensor):
         return Named(self.name, operands[0], self.indices)
 
 
-# --- construction ---------------------------------------------------------------------------------------------------
+# --- construction -------------------------------------------------------------------------------------------
 
 
 def number(value: Any) -> sympy.Expr:
