@@ -167,6 +167,24 @@ def test_what_cannot_be_compiled_is_named():
         lower({"value": sympy.zeta(x)}, (x,))
 
 
+@pytest.mark.parametrize("formula", ["max(exp(x),1/6)", "sigmoid(x**2-x)", "log1p(x/pi)**0.5", "exp(exp(x))", "1/x"])
+def test_formulas_outside_the_normal_form_are_compiled_as_written(formula):
+    row = activation(formula)
+    program = stable_program({"value": row.expr}).program
+    with flint.ctx.workprec(200):
+        for point in (0.375, 1.5, 2.25):
+            exact = ball_function(row.expr)(arb(point))
+            assert abs(program.enclose(arb(point))["value"] - exact) <= abs(exact) * arb(2) ** -80
+
+
+def test_a_form_that_fails_its_proof_is_not_used(monkeypatch):
+    def refuse(*_):
+        raise Unsupported("differs")
+
+    monkeypatch.setattr("backproof.theory.stability.prove", refuse)
+    assert stable_program({"value": ACTIVATIONS["mish"].expr}).as_written == {"value": "differs"}
+
+
 def test_common_subexpressions_are_shared():
     row = ACTIVATIONS["silu"]
     both = stable_program({"value": row.expr, "derivative": row.derivative(1)}, 24).program

@@ -362,7 +362,7 @@ class HalfLine:
         return found
 
 
-class _Unforeseen(Exception):  # noqa: N818
+class _Unforeseen(NotDecaying):
     """A constant that appeared only while converting (the logarithm of a dominant coefficient)."""
 
 

@@ -85,11 +85,11 @@ class _Assembly:
         b = self.b
         total = places[-1][1][name]
         for k in reversed(range(len(ends))):
-            stated = self.expressions[name].subs(x, ends[k])
+            stated = _stated_value(self.expressions[name], ends[k])
             left, right = (places[j][0][name].subs(x, ends[k]) for j in (k, k + 1))
-            belongs_left = _same(stated, left)
+            belongs_left = stated is not None and _same(stated, left)
             total = b.op("select", self._before(ends[k], belongs_left), places[k][1][name], total)
-            if not belongs_left and not _same(stated, right):
+            if stated is not None and not belongs_left and not _same(stated, right):
                 total = b.op("select", b.op("eq", self.x, b.constant(ends[k])), b.constant(stated), total)
         return total
 
@@ -315,6 +315,14 @@ def _order(p: Expr, q: Expr) -> int:
     return (low > high) - (low < high)
 
 
+def _stated_value(e: Expr, border: Expr) -> Expr | None:
+    """What the formula says at a border itself; None where it says nothing (1/0) or where no enclosure decides it."""
+    value = e.subs(x, border)
+    if value.has(sympy.nan, sympy.zoo, sympy.oo) or not value.is_number:
+        return None
+    return value if enclose(value, {}, digits=20).rel_accuracy_bits() > 60 or value == 0 else None
+
+
 def _same(p: Expr, q: Expr) -> bool:
     if p == q:
         return True
@@ -426,6 +434,18 @@ def stable_program(
     Raises :class:`Unsupported` for an expression that cannot be compiled at all, naming the part.
     """
     given = {name: sympy.sympify(e) for name, e in expressions.items()}
-    stable = _Assembly(given, bits, as_written).program()
-    stable.proved_at = prove(stable.program, given, stable.patches)
+    try:
+        stable = _Assembly(given, bits, as_written).program()
+        stable.proved_at = prove(stable.program, given, stable.patches)
+    except (ValueError, ArithmeticError, NotDecaying) as reason:  # what is not proved is not used
+        return _unchanged(given, str(reason))
     return stable
+
+
+def _unchanged(expressions: Mapping[str, Expr], why: str) -> Stable:
+    """Everything as it is written, branches as selects; raises :class:`Unsupported` naming what no target computes."""
+    b = Builder(["x"])
+    lowering = Lowering(b, (x,))
+    given, nan = b.input("x"), b.op("eq", b.input("x"), b.input("x"))
+    outputs = {name: b.op("select", nan, lowering.lower(e), given) for name, e in expressions.items()}
+    return Stable(b.finish(outputs), as_written=dict.fromkeys(expressions, why))

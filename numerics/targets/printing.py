@@ -37,6 +37,8 @@ def rounded(value: sympy.Expr) -> float:
     for digits in (40, 80, 160):
         ball = enclose(value, {}, digits=digits)
         with flint.ctx.workprec(8 * digits):  # the ends of a ball are rounded to the working precision
+            if not ball.is_finite():
+                break
             low, high = (float(Fraction(*_dyadic(end))) for end in (ball.lower(), ball.upper()))
         if low == high:
             return low
