@@ -45,7 +45,7 @@ def activation_facts(row: Any, order: int) -> dict[str, Any]:
     """Everything that ``derive activation`` prints, as data."""
     import sympy
 
-    from ..theory.formula_text import formula_text
+    from ..theory.formula_text import formula_text, value_text
     from ..theory.symbols import x
 
     formulas = [row.formula.diff(x, n) if n else row.formula for n in range(order + 1)]
@@ -53,15 +53,17 @@ def activation_facts(row: Any, order: int) -> dict[str, Any]:
         "name": row.name,
         "title": row.title,
         "citation": row.citation,
-        "parameters": {str(k): str(v) for k, v in row.parameters.items()},
+        "parameters": {str(k): value_text(v) for k, v in row.parameters.items()},
         "derivatives": [{"order": n, "text": formula_text(f), "latex": sympy.latex(f)} for n, f in enumerate(formulas)],
         "kinks": [
             {
-                "x": str(k.position),
-                "left_derivative": str(k.left_derivative),
-                "right_derivative": str(k.right_derivative),
-                "stated_derivative": str(k.derivative),
-                "stated_value": str(k.value),
+                "x": value_text(k.position),
+                "left_value": value_text(k.left_value),
+                "right_value": value_text(k.right_value),
+                "stated_value": value_text(k.value),
+                "left_derivative": value_text(k.left_derivative),
+                "right_derivative": value_text(k.right_derivative),
+                "stated_derivative": value_text(k.derivative),
             }
             for k in row.at_kinks
         ],
@@ -75,16 +77,19 @@ def _activation_text(row: Any, data: dict[str, Any], latex: bool) -> str:
     lines += [f"  {_primes(d['order'])} = {d['latex' if latex else 'text']}" for d in data["derivatives"]]
     if data["parameters"]:
         lines.append("  with " + ", ".join(f"{k} = {v}" for k, v in data["parameters"].items()))
-    lines += [
-        f"  kink at x = {k['x']}: f′ jumps from {k['left_derivative']} to {k['right_derivative']}; "
-        f"stated: f = {k['stated_value']}, f′ = {k['stated_derivative']}"
-        for k in data["kinks"]
-    ]
+    lines += [_kink_text(k) for k in data["kinks"]]
     lines.append("")
     width = max((len(fact["fact"]) for fact in data["analysis"]), default=0)
     values = max((len(fact["value"]) for fact in data["analysis"]), default=0)
     lines += [f"  {f['fact']:{width}s}  {f['value']:{min(values, 44)}s}  {f['basis']}" for f in data["analysis"]]
     return "\n".join(lines)
+
+
+def _kink_text(kink: dict[str, str]) -> str:
+    what = "f" if kink["left_value"] != kink["right_value"] else "f′"
+    side = "value" if what == "f" else "derivative"
+    jump = f"{what} jumps from {kink[f'left_{side}']} to {kink[f'right_{side}']}"
+    return f"  kink at x = {kink['x']}: {jump}; stated: f = {kink['stated_value']}, f′ = {kink['stated_derivative']}"
 
 
 def _primes(order: int) -> str:

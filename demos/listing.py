@@ -29,9 +29,9 @@ def _formula(row: Any) -> str:
 
 
 def _parameters(row: Any) -> str:
-    from ..theory.formula_text import formula_text
+    from ..theory.formula_text import value_text
 
-    return ", ".join(f"{symbol} = {_short(formula_text(value))}" for symbol, value in row.parameters.items())
+    return ", ".join(f"{symbol} = {value_text(value, 12, 6)}" for symbol, value in row.parameters.items())
 
 
 def _short(text: str, width: int = 24) -> str:

@@ -82,14 +82,16 @@ def derive_stage(guide: Guide) -> None:
             guide.say("derived", f"f(x) = {formula_text(typed.expr)}  ⟹  f′(x) = {formula_text(derivative)}")
         primes = "'" * order
         guide.report.formula(f"f{primes}(x) = {sympy.latex(derivative)}")
-    for name, wanted in (("sigmoid", ("range", "lipschitz")), ("gelu", ("range", "lipschitz"))):
-        for fact, value, basis in activation(name).analysis.rows():
-            if fact in wanted:
-                guide.say(_kind(basis), f"{name}: {fact} {value} ({basis})")
-
-
-def _kind(basis: str) -> str:
-    return "proved" if basis.startswith("exact") else "enclosed"
+    facts = activation("sigmoid").analysis
+    guide.expect(
+        facts.lipschitz.text == "1/4", "proved", "sigmoid: 0 < σ′(x) ≤ 1/4 for every real x, attained at 0 only"
+    )
+    guide.say("proved", f"sigmoid: range {facts.range.text}, {facts.monotonicity.text}, {facts.parity.text}")
+    facts = activation("gelu").analysis
+    guide.say("enclosed", f"gelu: range {facts.range.text}, the minimum at x = {facts.range.data[0].where.split()[-1]}")
+    guide.say("proved", f"gelu: largest slope {facts.lipschitz.text} = {facts.lipschitz.basis.removeprefix('exact: ')}")
+    guide.report.text("Every fact of the typed formula:")
+    guide.report.table(["fact", "value", "how it is known"], typed.analysis.rows())
 
 
 def backprop_stage(guide: Guide) -> None:

@@ -19,7 +19,7 @@ from flint import arb, ctx
 
 from .enclosures import ball_function, enclose
 from .errors import Unsupported
-from .formula_text import formula_text
+from .formula_text import formula_text, value_text
 from .holomorphic import is_zero
 from .pieces import Piece, differentiated, pieces
 from .symbols import x
@@ -48,9 +48,7 @@ class Value:
 
     def __str__(self) -> str:
         if self.exact is not None:
-            text = formula_text(self.exact)
-            if len(text) <= 12 or self.ball is None:
-                return text
+            return formula_text(self.exact) if self.ball is None else value_text(self.exact, 12, DIGITS)
         return digits_of(self.ball)
 
 

@@ -6,6 +6,8 @@ import sympy
 from sympy.printing.pretty.pretty_symbology import greek_unicode
 from sympy.printing.str import StrPrinter
 
+from .enclosures import enclose
+
 _SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
@@ -96,6 +98,16 @@ def _absolute_argument(node: sympy.Piecewise) -> sympy.Expr | None:
     (plus, positive), (minus, negative), (zero, rest) = node.args
     spelt = positive == (plus > 0) and minus == -plus and negative == (plus < 0) and zero == 0 and rest == sympy.true
     return plus if spelt else None
+
+
+def value_text(value: sympy.Expr, width: int = 24, digits: int = 15) -> str:
+    """A constant in closed form where that is short, otherwise its proven digits.
+
+    >>> value_text(sympy.Rational(1, 4)), value_text(sympy.exp(sympy.sqrt(2) / 3 + sympy.pi) - sympy.erf(1), width=12)
+    ('1/4', '36.2340062137418')
+    """
+    text = formula_text(value)
+    return text if len(text) <= width else enclose(value, digits=digits + 5).str(digits, radius=False)
 
 
 def formula_text(expression: sympy.Expr) -> str:
