@@ -299,6 +299,27 @@ def _backward(
     return tuple(reversed(rows))
 
 
+def finite_width_ratio(f: Activation | str, row: Initialiser | str, widths: Sequence[int]) -> arb | None:
+    """E[S²]/(E S)² of S = Σ a² at the last layer, exact at finite width, for one input and zero bias.
+
+    For f(λx) = λf(x), λ > 0, and independent normal weights the layers' factors are independent, so the ratio is
+    ∏ (1 + (E f⁴/(E f²)² − 1)/n_l): with ReLU ∏ (1 + 5/n_l). None for other activations and distributions.
+    Source: Hanin & Rolnick 2018, arXiv:1803.01719.
+
+    >>> finite_width_ratio("relu", "he", [8, 10, 20]).contains(arb("1.5") * arb("1.25"))
+    True
+    """
+    f, row = activation(f), initialiser(row)
+    if homogeneity(f) != 1 or row.distribution != "normal":
+        return None
+    with ctx.workprec(96):
+        excess = moment(f, 4).enclosure / moment(f, 2).enclosure ** 2 - 1
+        ratio = arb(1)
+        for n in widths[1:]:
+            ratio *= 1 + excess / _width(n)
+        return ratio
+
+
 # -------------------------------------------------------------------------------------------------------- fixed points
 
 
