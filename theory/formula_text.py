@@ -104,7 +104,7 @@ def value_text(value: sympy.Expr, width: int = 24, digits: int = 15) -> str:
     """A constant in closed form where that is short, otherwise its proven digits.
 
     >>> value_text(sympy.Rational(1, 4)), value_text(sympy.exp(sympy.sqrt(2) / 3 + sympy.pi) - sympy.erf(1), width=12)
-    ('1/4', '36.2340062137418')
+    ('1/4', '36.2343119283609')
     """
     text = formula_text(value)
     return text if len(text) <= width else enclose(value, digits=digits + 5).str(digits, radius=False)
