@@ -236,7 +236,7 @@ def _threads(sizes: tuple[int, ...], batch: int) -> AbstractContextManager[Any]:
 
 
 def _mid(value: Any) -> float:
-    from ..theory.holomorphic import number
+    from ..theory.constants import number
 
     return float(number(exact_number(value)).mid())
 

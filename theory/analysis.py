@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import sympy
 from flint import arb, ctx
 
+from .constants import is_zero
 from .enclosures import ball_function, enclose
 from .errors import Unsupported
 from .formula_text import formula_text, value_text
-from .holomorphic import is_zero
 from .pieces import Piece, differentiated, pieces
 from .symbols import x
 from .tails import TailUndecided, first_decided

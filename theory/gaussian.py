@@ -17,8 +17,9 @@ from flint import acb, arb, ctx, fmpq
 
 from . import gaussian_rules
 from .activations import Activation, activation
+from .constants import number
+from .enclosures import ball_function
 from .errors import InputError, Unsupported
-from .holomorphic import number, program
 from .pieces import Piece, differentiated, pieces
 from .supremum import exact
 from .symbols import x
@@ -187,7 +188,7 @@ def _piece_integral(piece: Piece, power: int, variance: arb, bits: int, weigh: b
     """
     if piece.expr == 0:
         return acb(0)
-    f, root = program(piece.expr), variance.sqrt()
+    f, root = ball_function(piece.expr), variance.sqrt()
     bits += _smallness(f, root, power)
     slack = arb(0)
     ends = []
@@ -204,7 +205,7 @@ def _piece_integral(piece: Piece, power: int, variance: arb, bits: int, weigh: b
     norm = (2 * arb.pi()).sqrt()
 
     def integrand(z: acb, analytic: bool) -> acb:
-        value, square = f(z * root, analytic), z * z
+        value, square = f(z * root, analytic=analytic), z * z
         value = (value if power == 1 else value**power) * (-square / 2).exp()
         return value * (1 + (square - 1) * acb(0, 1)) if weigh else value
 
@@ -217,7 +218,7 @@ def _piece_integral(piece: Piece, power: int, variance: arb, bits: int, weigh: b
 
 def _smallness(f: Any, root: arb, power: int) -> int:
     """How many more bits of absolute precision a small integrand needs to keep its relative precision (0 to 600)."""
-    sizes = [abs(f(side * root, False)) for side in (arb(1), arb(-1), arb(2), arb(-2))]
+    sizes = [abs(f(side * root)) for side in (arb(1), arb(-1), arb(2), arb(-2))]
     finite = [s.upper() for s in sizes if s.is_finite() and s > 0]
     if not finite:
         return 0
@@ -246,7 +247,7 @@ def _beyond(piece: Piece, power: int, variance: arb, bits: int, weigh: bool) -> 
 
 def _check_defined(piece: Piece) -> None:
     """Refuse a formula that is not a real number at some of a few test points of the piece."""
-    f = program(piece.expr)
+    f = ball_function(piece.expr)
     low = number(piece.left) if piece.left != -sympy.oo else None
     high = number(piece.right) if piece.right != sympy.oo else None
     if low is not None and high is not None:
@@ -296,7 +297,7 @@ def _at_zero(parts: tuple[Piece, ...], power: int) -> arb:
             piece.right == sympy.oo or number(piece.right) > 0
         )
         if inside:
-            return program(piece.expr)(arb(0)) ** power
+            return ball_function(piece.expr)(arb(0)) ** power
     raise InputError("variance must be positive: at variance 0 the formula has a border at x = 0")
 
 

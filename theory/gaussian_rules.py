@@ -18,7 +18,7 @@ from functools import lru_cache
 import sympy
 from sympy import Expr, I, Integer, erf, exp, oo, pi, sqrt
 
-from .holomorphic import is_zero, sign_of
+from .constants import is_zero, sign_of
 from .pieces import Piece
 from .symbols import x
 

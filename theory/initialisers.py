@@ -19,9 +19,9 @@ from flint import arb, ctx
 
 from . import gaussian_rules
 from .activations import Activation, activation
+from .constants import number
 from .errors import InputError, lookup
 from .gaussian import Moment, moment
-from .holomorphic import number
 
 fan_in, fan_out = sympy.Symbol("fan_in", positive=True), sympy.Symbol("fan_out", positive=True)
 v = sympy.Symbol("v", positive=True)

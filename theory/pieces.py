@@ -15,8 +15,8 @@ import sympy
 from flint import ctx
 from sympy.core.relational import Relational
 
+from .constants import number, sign_of
 from .errors import Unsupported
-from .holomorphic import number, sign_of
 from .symbols import x
 
 

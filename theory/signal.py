@@ -22,9 +22,9 @@ from flint import arb, ctx
 
 from . import initialisers
 from .activations import Activation, activation
+from .constants import number
 from .errors import InputError, Unsupported
 from .gaussian import enclosure, exact_number, moment, value_and_slope
-from .holomorphic import number
 from .initialisers import Initialiser, initialiser
 from .pieces import Piece, differentiated, pieces
 from .supremum import exact

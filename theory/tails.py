@@ -22,8 +22,9 @@ from math import factorial
 import sympy
 from flint import arb, ctx, fmpq
 
+from .constants import number, sign_of
+from .enclosures import ball_function
 from .errors import Unsupported
-from .holomorphic import number, program, sign_of
 from .symbols import x
 
 PRECISION = 160
@@ -419,7 +420,7 @@ class _Expander:
             raise TailUndecided("a finite limit that is only enclosed")
         g = function(x)
         reach = number(constant) + small.enclosure() * _unit()
-        second = program(g.diff(x, 2))(reach)
+        second = ball_function(g.diff(x, 2))(reach)
         if not second.is_finite():
             raise TailUndecided(f"{g} is not smooth around {constant}")
         here = [g.subs(x, constant), g.diff(x).subs(x, constant)]

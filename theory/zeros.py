@@ -14,9 +14,9 @@ from functools import lru_cache
 import sympy
 from flint import arb, ctx
 
+from .constants import is_zero
 from .enclosures import ball_function, enclose, exact_value, taylor
 from .errors import Unsupported
-from .holomorphic import is_zero
 from .symbols import x
 from .tails import TailUndecided, first_decided
 
