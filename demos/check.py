@@ -147,7 +147,9 @@ def read_integers(values: Sequence[str]) -> tuple[dict[str, tuple[int, ...]], di
 @click.command()
 @click.argument("target", metavar="FILE.py::backward")
 @click.option("--forward", metavar="FILE.py::NAME", help="The forward pass that the gradient belongs to.")
-@click.option("--against", metavar="NAME_OR_FORMULA", help="Instead: an activation's name, or a formula in x.")
+@click.option(
+    "--against", metavar="NAME_OR_FORMULA", help="Instead: an activation, layer:NAME, loss:NAME, or a formula in x."
+)
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=3,4", help="A real input and its shape (repeat).")
 @click.option("--one-hot", multiple=True, metavar="NAME=3,5", help="An input whose rows are one-hot (repeat).")
 @click.option("--integer", multiple=True, metavar="NAME=5:3", help="Five integers below 3, such as labels (repeat).")

@@ -385,11 +385,26 @@ def _comparison(name: str) -> Callable[[Ball, Ball], Any]:
 
 
 def _larger(a: Ball, b: Ball) -> Ball:
-    return a if decide("ge", a, b) else b
+    return _chosen("ge", a, b)
 
 
 def _smaller(a: Ball, b: Ball) -> Ball:
-    return a if decide("le", a, b) else b
+    return _chosen("le", a, b)
+
+
+def _chosen(name: str, a: Ball, b: Ball) -> Ball:
+    """Return the larger or smaller; of two that cannot be told apart, the union with every subgradient enclosed.
+
+    Equal scores that were computed in two ways meet in ``z − max z``, whose gradient does not depend on the choice:
+    then the weights [0, 1] cancel to the radius of the union.  Where it does depend, the enclosure stays wide.
+    """
+    try:
+        return a if decide(name, a, b) else b
+    except NotDecided:
+        if not (a.value.is_finite() and b.value.is_finite()):
+            raise
+    trace().ties.append(f"{a!r} {name} {b!r}")
+    return _node(a.value.union(b.value), (a, arb(0.5, 0.5)), (b, arb(0.5, 0.5)))
 
 
 BINARY: Mapping[str, Callable[[Ball, Ball], Any]] = {

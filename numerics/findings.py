@@ -164,11 +164,19 @@ class Evidence:
     runs: list[ExactRun] = field(default_factory=list)
 
 
-def gather(subject: Subject, points: Iterable[Point], upstream: Any = None) -> Evidence:
-    """Run every point exactly and collect agreement, refutations and what stayed open."""
-    evidence = Evidence(agreed=dict.fromkeys(subject.wrt, 0))
+def gather(
+    subject: Subject,
+    points: Iterable[Point],
+    upstream: Any = None,
+    evidence: Evidence | None = None,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> Evidence:
+    """Run every point exactly and collect agreement, refutations and what stayed open (into ``evidence`` if given)."""
+    evidence = Evidence() if evidence is None else evidence
+    evidence.agreed |= dict.fromkeys(subject.wrt, 0)
     seen: set[tuple[Any, ...]] = set()
     for k, point in enumerate(points):
+        progress("formula")
         varied = point.label != "generic"
         if point.label == "other shapes" and _shapes(point) in evidence.shapes | seen:
             continue

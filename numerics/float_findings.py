@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,8 +62,9 @@ def float_points(sampler: Sampler, elementwise: bool, seed: int) -> Iterable[Poi
 
 
 def measure(
-    subject: Subject, sampler: Sampler, elementwise: bool, seed: int, dtypes: Sequence[str], refuted: Sequence[str] = ()
-) -> tuple[Finding, Finding]:
+    subject: Subject, sampler: Sampler, elementwise: bool, seed: int, dtypes: Sequence[str], refuted: Sequence[str] = (),
+    progress: Callable[[str], None] = lambda stage: None,
+) -> tuple[Finding, Finding]:  # fmt: skip
     """Return the findings ``floats`` and ``domain``: the person's code as shipped against the exact gradient.
 
     Where the formula of a gradient is refuted, its floats are held against the exact value of that formula.
@@ -73,6 +74,7 @@ def measure(
     broken: list[tuple[float, str]] = []
     count = 0
     for point in float_points(sampler, elementwise, seed):
+        progress("floats")
         try:
             run = run_exact(subject, point, only_true=not refuted)
             if elementwise and _cancelled(run):  # σ′(−710) beside 1: 300 digits do not reach it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -64,7 +64,7 @@ def kink_points(sampler: Sampler, thresholds: Iterable[Fraction], seed: int) -> 
 
 def kinks(
     subject: Subject, sampler: Sampler, thresholds: Iterable[Fraction], elementwise: bool, seed: int, policy: str,
-    rounding: bool = False,
+    rounding: bool = False, progress: Callable[[str], None] = lambda stage: None,
 ) -> Finding:  # fmt: skip
     """Return the finding on points where a branch switches: is the returned value a derivative there?"""
     sides: dict[str, str] = {}
@@ -72,6 +72,7 @@ def kinks(
     failures: list[str] = []
     probed = 0
     for point in kink_points(sampler, thresholds, seed):
+        progress("kinks")
         try:
             base = run_exact(subject, point, only_true=True)
             undefined = any(not v.value.is_finite() for g in base.true.values() for v in g.reshape(-1))

@@ -129,8 +129,9 @@ class Sampler:
         return {k.name: k.shape for k in self.kinds if k.kind != "fixed"}
 
     def narrowed(self, kind: str) -> Sampler:
-        """Return a sampler whose real inputs are all ``kind``."""
-        return replace(self, kinds=tuple(replace(k, kind=kind) if k.kind == "real" else k for k in self.kinds))
+        """Return a sampler whose real (and positive) inputs are all ``kind``."""
+        wide = ("real", "positive") if kind == "unit" else ("real",)
+        return replace(self, kinds=tuple(replace(k, kind=kind) if k.kind in wide else k for k in self.kinds))
 
     def resized(self, shapes: Mapping[str, tuple[int, ...]]) -> Sampler:
         return replace(self, kinds=tuple(replace(k, shape=shapes.get(k.name, k.shape)) for k in self.kinds))

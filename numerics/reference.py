@@ -1,4 +1,4 @@
-"""References for a check that come from theory: an activation's name, a formula in text, a SymPy expression.
+"""What a gradient is held against: a forward function, a row of theory by name, a formula in text, an expression.
 
 A reference is a forward function on exact arrays; the tape differentiates it like a person's own code.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from ..theory.errors import InputError, Unsupported
 from .exact_arrays import elementwise, exact_array, wrap
 from .exact_functions import where
 from .exact_scalars import lift, trace
+from .probing import InputKind
+from .row_references import row_reference
 
 _NAMES = {
     **{
@@ -121,16 +124,29 @@ def expression_function(expr: Any, names: Mapping[str, Any]) -> Callable[..., An
     return forward
 
 
-def reference(
-    against: Any, backward: Callable[..., Any], names: tuple[str, ...]
-) -> tuple[Callable[..., Any], tuple[str, ...]]:
-    """Return the reference's forward function and the names of its inputs.
+@dataclass(frozen=True)
+class Reference:
+    """What a gradient is held against: a forward function, its inputs, and where known their kinds and ``wrt``."""
 
-    ``against`` is a callable (a forward function), the name of an activation, a formula (in ``x``, or in the names of
-    the inputs), a SymPy expression in ``x``, or an activation of :mod:`backproof.theory`.
+    forward: Callable[..., Any]
+    names: tuple[str, ...]
+    theory: bool = False  # runs in exact arithmetic only
+    kinds: tuple[InputKind, ...] = ()
+    wrt: tuple[str, ...] = ()
+
+
+def reference(against: Any, backward: Callable[..., Any], given: Mapping[str, InputKind]) -> Reference:
+    """Return the reference that ``against`` names.
+
+    ``against`` is a callable (a forward function), the name of an activation, a layer or a loss, a formula (in ``x``,
+    or in the names of the inputs), a SymPy expression in ``x``, or a row of :mod:`backproof.theory`.
     """
+    names = tuple(given)
+    row = row_reference(against, backward, given)
+    if row is not None:
+        return Reference(row.forward, tuple(k.name for k in row.kinds), False, row.kinds, row.wrt)
     if callable(against) and not hasattr(against, "expr") and not hasattr(against, "forward"):
-        return against, names
+        return Reference(against, names)
     spec = getattr(against, "expr", against)
     if isinstance(spec, str) and len(names) > 1:
         import sympy
@@ -139,17 +155,19 @@ def reference(
 
         expr = parse_formula(spec, variables=names)
         free = {s.name: s for s in expr.free_symbols}
-        return expression_function(expr, {n: free.get(n, sympy.Symbol(n, real=True)) for n in names}), names
+        function = expression_function(expr, {n: free.get(n, sympy.Symbol(n, real=True)) for n in names})
+        return Reference(function, names, theory=True)
     if not isinstance(spec, str) and not hasattr(spec, "free_symbols"):
         raise InputError(
-            f"against={type(against).__name__}: expected a forward function, an activation, its name or a formula"
+            f"against={type(against).__name__}: expected a forward function, an activation, a layer, a loss, the name "
+            "of one, or a formula"
         )
     from ..theory.activations import activation
     from ..theory.symbols import x
 
-    row = activation(spec)
+    row_of_table = activation(spec)
     name = names[0] if names else argument_name(backward)
-    return expression_function(row.expr, {name: x}), (name,)
+    return Reference(expression_function(row_of_table.expr, {name: x}), (name,), theory=True)
 
 
 def argument_name(backward: Callable[..., Any]) -> str:

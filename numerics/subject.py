@@ -60,6 +60,7 @@ class Subject:
     keywords: tuple[str, ...]  # what backward accepts by name
     any_keyword: bool
     theory: bool = False  # forward comes from a formula and runs in exact arithmetic only
+    title: str = ""  # what the result is called; empty: the name of backward
 
     def options_of(self, options: Mapping[str, Any]) -> dict[str, Any]:
         return {n: v for n, v in options.items() if self.any_keyword or n in self.keywords}

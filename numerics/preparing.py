@@ -1,0 +1,56 @@
+"""From what a person hands to ``check`` to a task: the pair of functions, how inputs are drawn, the example point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..theory.errors import InputError
+from .check_inputs import check_wrt, example_point, read_kinds, valid_sampler
+from .probing import InputKind, Point, Sampler, numeric_options
+from .reference import reference
+from .subject import Subject, make_subject
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is checked: the functions, the inputs, and the person's own example."""
+
+    subject: Subject
+    sampler: Sampler
+    example: Point | None = None
+    #: judges a black box (compiled code, another framework) by its floats alone
+    judge: Callable[..., Any] | None = None
+
+
+def prepare(
+    backward: Any,
+    forward: Callable[..., Any] | None,
+    against: Any,
+    shapes: Mapping[str, Sequence[int]] | None,
+    inputs: Mapping[str, Any] | None,
+    wrt: Sequence[str] | str | None,
+    seed: int = 0,
+) -> Task:
+    """Return the task that ``check`` describes; its arguments are those of :func:`backproof.numerics.check`."""
+    for function, what in ((backward, "backward"), (forward, "forward")):
+        if function is not None and not callable(function):
+            raise InputError(f"{what} must be a function, not {type(function).__name__}")
+    if (forward is None) == (against is None):
+        raise InputError("give either forward= (your forward pass) or against= (a name, a formula), and not both")
+    kinds, values = read_kinds(shapes, inputs, forward)
+    found = reference(forward if forward is not None else against, backward, {k.name: k for k in kinds})
+    names = found.names
+    if found.kinds:
+        kinds = list(found.kinds)
+        values = values if values and set(values) == set(names) else None
+    if not kinds:
+        kinds = [InputKind(n, "real", (3, 4)) for n in names]
+    if [k.name for k in kinds] != list(names):
+        kinds = [InputKind(n, k.kind, k.shape, k.high, k.value) for n, k in zip(names, kinds, strict=True)]
+    wanted = [wrt] if isinstance(wrt, str) else list(wrt or found.wrt or [k.name for k in kinds if k.continuous])
+    check_wrt(wanted, kinds)
+    subject = make_subject(backward, found.forward, names, wanted, found.theory)
+    sampler = valid_sampler(subject, Sampler(tuple(kinds), numeric_options(found.forward, names)), seed)
+    return Task(subject, sampler, example_point(values, sampler, names))
