@@ -293,6 +293,15 @@ def test_different_axes_differ():
     assert equal(x, Input("x", (n, axis("i", "J")))).outcome == DIFFERENT
 
 
+def test_two_quantities_of_one_name_are_not_taken_for_one():
+    one, other = (x + 1).named("r"), (x + 2).named("r")
+    form = normal_form(one - other, opaque=frozenset({"r"}))
+    assert form
+    assert vanishes(normal_form(one.rename(n="m").rename(m="n") - one, opaque=frozenset({"r"})))
+    back = Writer(all_axes(one)).write(form).expand(one.axes)
+    assert equal(back, one - other).outcome == EQUAL
+
+
 def test_conventions_at_a_kink_are_not_decided():
     result = equal(greater(x, 0), greater_equal(x, 0))
     assert result.outcome == NOT_DECIDED

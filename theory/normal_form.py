@@ -27,7 +27,7 @@ def normal_form(tensor: Tensor, *, opaque: frozenset[str] = frozenset()) -> Poly
     """
     Work.done = 0
     forms: dict[Tensor, Poly] = {}
-    for node in postorder(tensor):
+    for node in postorder(tensor, opaque):
         forms[node] = _node_form(node, forms, opaque)
     return forms[tensor]
 
@@ -54,8 +54,17 @@ def _node_form(node: Tensor, forms: dict[Tensor, Poly], opaque: frozenset[str]) 
 
 
 def named_atom(node: Named) -> P.Atom:
-    """A named quantity kept as it is, with what is proved of its definition."""
-    return P.atom("named", node.name, node.indices, _name_facts(node))
+    """A named quantity kept as it is, with what is proved of its definition, and the definition itself.
+
+    The definition, at canonical indices, is part of the atom: two quantities of one name are never taken for one.
+    """
+    return P.atom("named", node.name, node.indices, _name_facts(node), canonical_definition(node))
+
+
+@lru_cache(maxsize=4096)
+def canonical_definition(node: Named) -> Tensor:
+    """The named quantity at the indices ·0, ·1, …"""
+    return node.rename({a.name: f"·{k}" for k, a in enumerate(dict.fromkeys(node.indices))})
 
 
 @lru_cache(maxsize=4096)
@@ -63,7 +72,7 @@ def _name_facts(node: Named) -> P.NameFacts:
     if len(set(node.indices)) < len(node.indices):
         return P.NameFacts()
     try:
-        body = normal_form(node.operand)
+        body = normal_form(node.operand, opaque=_deep_names(node.operand))
         logs = any(a.kind == "function" and a.data[0] is sympy.log for m in body.terms for a, _ in m)
         return P.NameFacts(
             P.is_positive(body),
@@ -72,6 +81,16 @@ def _name_facts(node: Named) -> P.NameFacts:
         )
     except (Unsupported, ZeroDivisionError):
         return P.NameFacts()
+
+
+def _deep_names(node: Tensor, levels: int = 4) -> frozenset[str]:
+    """Names more than a few definitions deep: a fact that needs them opened is not looked for."""
+    depth: dict[Tensor, int] = {}
+    for n in reversed(postorder(node)):
+        here = depth.get(n, 0) + isinstance(n, Named)
+        for o in n.operands:
+            depth[o] = max(depth.get(o, 0), here)
+    return frozenset(n.name for n, d in depth.items() if isinstance(n, Named) and d >= levels)
 
 
 def _constant_sums(body: Poly, node: Named) -> tuple[tuple[int, Poly], ...]:

@@ -41,9 +41,8 @@ from .walking import postorder
 class Writer:
     """Writes polynomials as tensor expressions; ``names`` are axes to take letters from for summed indices."""
 
-    def __init__(self, axes: Iterable[Axis] = (), definitions: Mapping[str, Named] | None = None) -> None:
+    def __init__(self, axes: Iterable[Axis] = ()) -> None:
         self.axes = tuple(dict.fromkeys(axes))
-        self.definitions = dict(definitions or {})
 
     def write(self, p: Poly, *, taken: frozenset[str] = frozenset()) -> Tensor:
         """The polynomial as an expression, common factors taken out."""
@@ -135,9 +134,7 @@ class Writer:
 
     def named(self, a: Atom) -> Tensor:
         """A named quantity at its indices."""
-        definition = self.definitions[a.data[0]]
-        moved = definition.rename(dict(zip((i.name for i in definition.indices), (i.name for i in a.data[1]))))
-        return moved
+        return a.data[3].rename({f"·{k}": i.name for k, i in enumerate(a.data[1])})  # type: ignore[no-any-return]
 
     def rank(self, i: Axis) -> tuple[int, str]:
         """Order of free axes: as they came."""
@@ -276,7 +273,6 @@ def simplify(
     """
     names = {named.name: named for named in vocabulary}
     kept = frozenset(opaque) | frozenset(names)
-    known = {**definitions(tensor), **{n: d for v in names.values() for n, d in definitions(v).items()}}
     p = normal_form(tensor, opaque=kept)
     seen: set[str] = set(opaque)
     for name, named in names.items():
@@ -291,7 +287,7 @@ def simplify(
         if _cost(folded) <= _cost(p):
             p = folded
     order = (*axes, *tensor.axes, *all_axes(tensor))
-    result = Writer(order, known).write(p).expand(tensor.axes)
+    result = Writer(order).write(p).expand(tensor.axes)
     still = frozenset(opaque)
     if not vanishes(normal_form(result, opaque=still) - normal_form(tensor, opaque=still)):
         raise ArithmeticError(f"simplifying could not be proved: {result!r}")

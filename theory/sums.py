@@ -47,7 +47,7 @@ def _rebuild(a: Atom, go: Callable[[Poly], Poly], index: Callable[[Axis], Axis])
     if a.kind == "input":
         return of_atom(atom("input", a.data[0], tuple(map(index, a.data[1])), a.data[2]))
     if a.kind == "named":
-        return of_atom(atom("named", a.data[0], tuple(map(index, a.data[1])), a.data[2]))
+        return of_atom(atom("named", a.data[0], tuple(map(index, a.data[1])), *a.data[2:]))
     if a.kind == "delta":
         return delta(*map(index, a.data))
     if a.kind == "exp":

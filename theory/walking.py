@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from functools import lru_cache
 
 import sympy
 
@@ -25,8 +26,8 @@ from .tensors import (
 )
 
 
-def postorder(root: Tensor) -> list[Tensor]:
-    """Every node once, operands before the node."""
+def postorder(root: Tensor, closed: frozenset[str] = frozenset()) -> list[Tensor]:
+    """Every node once, operands before the node; names in ``closed`` are not looked into."""
     order: list[Tensor] = []
     done: set[int] = set()
     stack: list[tuple[Tensor, bool]] = [(root, False)]
@@ -37,6 +38,8 @@ def postorder(root: Tensor) -> list[Tensor]:
         elif id(node) not in done:
             done.add(id(node))
             stack.append((node, True))
+            if isinstance(node, Named) and node.name in closed:
+                continue
             stack.extend((child, False) for child in reversed(node.operands))
             if isinstance(node, Maximiser):
                 stack.append((node.operand, False))
@@ -109,8 +112,12 @@ def _spare(name: str, taken: set[str]) -> str:
 def rename(root: Tensor, mapping: Mapping[str, str]) -> Tensor:
     """See :meth:`Tensor.rename`."""
     live = {a: b for a, b in mapping.items() if a != b and a in root.names}
-    if not live:
-        return root
+    return _rename(root, tuple(sorted(live.items()))) if live else root
+
+
+@lru_cache(maxsize=20_000)
+def _rename(root: Tensor, pairs: tuple[tuple[str, str], ...]) -> Tensor:
+    live = dict(pairs)
 
     def to(a: Axis) -> Axis:
         return Axis(live.get(a.name, a.name), a.size)
