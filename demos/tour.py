@@ -76,16 +76,11 @@ def derive_stage(guide: Guide) -> None:
     from ..theory.formula_text import formula_text
 
     typed = activation(FORMULA)
-    for order in (1, 2):
-        derivative = typed.derivative(order)
-        if order == 1:
-            guide.say("derived", f"f(x) = {formula_text(typed.expr)}  ⟹  f′(x) = {formula_text(derivative)}")
-        primes = "'" * order
-        guide.report.formula(f"f{primes}(x) = {sympy.latex(derivative)}")
+    derivative = typed.derivative()
+    text = f"f(x) = {formula_text(typed.expr)}  ⟹  f′(x) = {formula_text(derivative)}"
+    guide.say("derived", text, f"f'(x) = {sympy.latex(derivative)}")
     facts = activation("sigmoid").analysis
-    guide.expect(
-        facts.lipschitz.text == "1/4", "proved", "sigmoid: 0 < σ′(x) ≤ 1/4 for every real x, attained at 0 only"
-    )
+    guide.expect(facts.lipschitz.text == "1/4", "proved", "sigmoid: σ′(x) ≤ 1/4 for every real x, reached at x = 0")
     guide.say("proved", f"sigmoid: range {facts.range.text}, {facts.monotonicity.text}, {facts.parity.text}")
     facts = activation("gelu").analysis
     guide.say("enclosed", f"gelu: range {facts.range.text}, the minimum at x = {facts.range.data[0].where.split()[-1]}")
