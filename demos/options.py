@@ -68,11 +68,19 @@ def jsonable(value: Any) -> Any:
 def progress(description: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
     """A progress bar on standard error when that is a terminal, silence otherwise; yields ``advance(steps)``."""
     if quiet or not sys.stderr.isatty():
-        yield lambda steps=1: None
+        yield _nothing
         return
     from rich.console import Console
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(description, total=total)
-        yield lambda steps=1: bar.update(task, advance=steps)
+
+        def advance(steps: int = 1) -> None:
+            bar.update(task, advance=steps)
+
+        yield advance
+
+
+def _nothing(steps: int = 1) -> None:
+    """Advance no bar."""

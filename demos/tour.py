@@ -198,14 +198,18 @@ def digits_inputs() -> Any:
 def perceptron_stage(guide: Guide) -> None:
     """Rosenblatt's rule on AND, OR and XOR: learned within Novikoff's bound, or proved impossible."""
     from ..numerics.perceptron import run_perceptron
-    from ..theory.perceptron import gate, separability
+    from ..theory.perceptron import Separation, gate, separability
     from .perceptron import picture
 
     for name in ("and", "or", "xor"):
         problem = gate(name)
         verdict, run = separability(problem), run_perceptron(problem)
-        caption = "separable" if verdict.separable else "not separable; the star lies in the hull of both classes"
-        if verdict.separable:
+        caption = (
+            "separable"
+            if isinstance(verdict, Separation)
+            else "not separable; the star lies in the hull of both classes"
+        )
+        if isinstance(verdict, Separation):
             bound = verdict.mistake_bound
             text = f"{name.upper()}: learned after {run.mistakes} mistakes, within Novikoff's bound {bound}"
             guide.expect(verdict.holds and run.mistakes <= bound, "proved", text)
@@ -229,7 +233,8 @@ def approximation_stage(guide: Guide) -> None:
     from ..numerics.approximation import sample
     from ..numerics.certificates import certify
     from ..theory.approximation import approximate
-    from .uat import above, approximation_picture, assembled, assembly_picture, bump, bump_picture
+    from ..theory.staircases import bump
+    from .uat import above, approximation_picture, assembled, assembly_picture, bump_picture
 
     built = bump("sigmoid", "0.4", "0.6", "200")
     guide.show(bump_picture(built), "A bump: the difference of two steep units")
