@@ -7,9 +7,11 @@ Derivatives are those almost everywhere: a jump of f adds nothing to E[f′²] (
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import sympy
@@ -198,7 +200,7 @@ def _piece_integral(piece: Piece, power: int, variance: arb, bits: int, weigh: b
             continue
         cut, bound = _cut(piece.expr.subs(x, -x) if mirrored else piece.expr, power, variance, bits, weigh)
         slack += arb(0, bound.upper())
-        z = arb(fmpq(cut.numerator, cut.denominator)) / root
+        z = (arb(fmpq(cut.numerator, cut.denominator)) / root).upper()  # exact, and not before the cut
         ends.append(-z if mirrored else z)
     if not ends[0] < ends[1]:  # the cut fell inside the border: nothing is left between, all is tail
         return _beyond(piece, power, variance, bits, weigh)
@@ -210,20 +212,32 @@ def _piece_integral(piece: Piece, power: int, variance: arb, bits: int, weigh: b
         return value * (1 + (square - 1) * acb(0, 1)) if weigh else value
 
     eps = arb(2) ** (-bits)
-    result = acb.integral(integrand, acb(ends[0]), acb(ends[1]), rel_tol=eps, abs_tol=eps, eval_limit=40_000)
+    result = acb(0)
+    for low, high in pairwise(_split(ends[0], ends[1], bits)):
+        result += acb.integral(integrand, acb(low), acb(high), rel_tol=eps, abs_tol=eps, eval_limit=40_000)
     if not result.is_finite() or not (weigh or result.imag.contains(0)):
         raise Unsupported(f"{str(piece.expr)[:60]} has no proven integral on ({piece.left}, {piece.right})")
     return result / norm + (acb(slack, slack) if weigh else slack)
 
 
+def _split(low: arb, high: arb, bits: int) -> list[arb]:
+    """The ends of an interval, and between them the exact ±D beyond which the normal density is below 2^−bits.
+
+    A border far out, 1/√q for a small variance q, is only known to an absolute error that grows with it: it must not
+    move the nodes near 0.
+    """
+    far = arb(math.isqrt(int(1.4 * bits)) + 2)
+    return [low, *(d for d in (-far, far) if low < d and d < high), high]
+
+
 def _smallness(f: Any, root: arb, power: int) -> int:
-    """How many more bits of absolute precision a small integrand needs to keep its relative precision (0 to 600)."""
+    """How many more bits of absolute precision a small integrand needs to keep its relative precision (0 to 8000)."""
     sizes = [abs(f(side * root)) for side in (arb(1), arb(-1), arb(2), arb(-2))]
     finite = [s.upper() for s in sizes if s.is_finite() and s > 0]
     if not finite:
         return 0
     largest = max(finite)
-    return 0 if largest > 1 else min(600, int(-power * float((largest.log() / arb(2).log()).mid())))
+    return 0 if largest > 1 else min(8_000, int(-power * float((largest.log() / arb(2).log()).mid())))
 
 
 def _beyond(piece: Piece, power: int, variance: arb, bits: int, weigh: bool) -> acb:

@@ -118,10 +118,11 @@ def _supremum(m: Growth, start: Fraction, precision: int) -> arb:
 
 
 def value_at(m: Growth, start: Fraction) -> arb:
-    """The monomial's value at an exact point."""
+    """An upper bound, tight at the present precision, of the monomial's value at an exact point."""
     r = arb(fmpq(start.numerator, start.denominator))
-    exponent = sum((number(c) * r**k for k, c in m.exponent), arb(0))
-    return (number(m.power) * r.log() + exponent).exp() * (r.log() ** m.log if m.log else 1)
+    exponent = sum((number(c) * r**k for k, c in m.exponent), number(m.power) * r.log())
+    # Not the ball's exponential: around −10³⁰ its radius is so large that it would have no bound.
+    return exponent.upper().exp().upper() * (r.log() ** m.log if m.log else 1)
 
 
 Coefficient = sympy.Expr | arb
