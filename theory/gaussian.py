@@ -411,10 +411,13 @@ def gain(f: Activation | str, kind: str = "second_moment", digits: int = DIGITS,
     else:
         raise InputError(f"unknown kind of gain {kind!r}: one of {', '.join(GAINS)}")
     with ctx.workprec(int(digits * 3.322) + 32):
-        square = bottom[0].enclosure - (bottom[1].enclosure ** 2 if len(bottom) > 1 else 0)
+        mean = bottom[1].enclosure if len(bottom) > 1 else arb(0)
+        square = bottom[0].enclosure - mean * mean  # Arb's power of a ball around 0 is not finite
         if not square > 0:
-            reason = "f′ vanishes almost everywhere" if kind == "backward" else "f does not vary"
-            raise InputError(f"{f.name} has no {kind} gain: {reason}, or its moment is not proven positive")
+            reason = f"{bottom[0]} is not proven positive"
+            if bottom[0].closed_form == 0:
+                reason = "f′ vanishes almost everywhere" if kind == "backward" else "f vanishes almost everywhere"
+            raise InputError(f"no {kind} gain: {reason}")
         closed = None
         if all(b.closed_form is not None for b in bottom):
             forms = [b.closed_form for b in bottom]
