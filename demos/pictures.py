@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +33,6 @@ _STYLE: dict[str, Any] = {
     "axes.edgecolor": "#5b6068",
     "axes.labelcolor": "#30343a",
     "axes.titlesize": 11,
-    "axes.titleweight": "semibold",
-    "axes.titlelocation": "left",
     "axes.grid": True,
     "grid.color": "#e4e6ea",
     "grid.linewidth": 0.8,
@@ -41,7 +40,6 @@ _STYLE: dict[str, Any] = {
     "xtick.color": "#5b6068",
     "ytick.color": "#5b6068",
     "lines.linewidth": 1.8,
-    "legend.frameon": False,
     "svg.hashsalt": "backproof",
     "figure.dpi": 110,
 }
@@ -52,16 +50,36 @@ def figure(
 ) -> tuple[Figure, Any]:
     """A figure of ``width`` × ``height`` inches in the house style, and its axes (one, or an array of them).
 
-    ``options`` go to ``Figure.subplots``.
+    ``options`` go to ``Figure.subplots``. Titles stand at the left and legends have no frame unless told otherwise.
     """
     import matplotlib
     from cycler import cycler
     from matplotlib.figure import Figure
 
+    options["subplot_kw"] = {"axes_class": _axes_class(), **options.get("subplot_kw", {})}
     with matplotlib.rc_context({**_STYLE, "axes.prop_cycle": cycler(color=CYCLE)}):
         drawn = Figure(figsize=(width, height), layout="constrained")
         axes = drawn.subplots(nrows, ncols, **options)
     return drawn, axes
+
+
+@lru_cache(maxsize=1)
+def _axes_class() -> Any:
+    """Axes in the house style: what matplotlib's settings would decide only at the time of each call."""
+    from matplotlib.axes import Axes
+
+    class HouseAxes(Axes):
+        """Titles at the left and bold, legends without a frame."""
+
+        def set_title(self, label: str, *arguments: Any, **options: Any) -> Any:
+            """A bold title at the left."""
+            return super().set_title(label, *arguments, **{"loc": "left", "fontweight": "bold", **options})
+
+        def legend(self, *arguments: Any, **options: Any) -> Any:
+            """A legend without a frame."""
+            return super().legend(*arguments, **{"frameon": False, **options})
+
+    return HouseAxes
 
 
 def render(drawn: Figure, kind: str = "png") -> bytes:
