@@ -1,4 +1,4 @@
-"""One house style for every picture: Matplotlib's object interface only, so no window opens and no global state changes."""
+"""One house style for every picture: matplotlib's object interface only, no window, no global state changed."""
 
 from __future__ import annotations
 
