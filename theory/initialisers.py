@@ -20,6 +20,7 @@ from flint import arb, ctx
 from . import gaussian_rules
 from .activations import Activation, activation
 from .constants import number
+from .enclosures import ball_function
 from .errors import InputError, lookup
 from .gaussian import Moment, moment
 
@@ -199,8 +200,7 @@ def ball(value: sympy.Expr) -> arb:
     stray = value.free_symbols - set(expectations)
     if stray:
         raise InputError(f"the variance still contains {', '.join(sorted(map(str, stray)))}: give numbers")
-    function = sympy.lambdify(expectations, value, modules=[{"sqrt": lambda t: arb(t).sqrt(), "pi": arb.pi()}])
-    return arb(function(*(s.moment.enclosure for s in expectations)))
+    return ball_function(value, tuple(expectations))(*(s.moment.enclosure for s in expectations))
 
 
 def _fan(value: Any, name: str) -> sympy.Expr:
