@@ -23,6 +23,7 @@ from .extremes import (
     Extreme,
     Line,
     Value,
+    constant_sign,
     digits_of,
     equal_constants,
     extremes,
