@@ -1,12 +1,20 @@
-"""Printer for Numba on the CPU: a scalar loop in which only the branch that is taken is computed."""
+"""Printer for Numba on the CPU: one loop over the entries.
+
+Where every step can become vector instructions (:mod:`..elementary`), both sides of each branch are computed and one is
+selected: LLVM then vectorises the loop. A loop with a call of the C library cannot be vectorised; there, only the
+branch that is taken is computed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from ...theory.errors import Unsupported
 from ...theory.lowering import Program
 from ...theory.scaled_erfc import without_erfcx
-from .printing import INDENT, Nesting, identifier, operand_text, text_of
+from .branches import Branch, plan
+from .printing import INDENT, identifier, operand_text, ordered, text_of
+from .rewriting import rewritten, shared_reciprocal, whole_expm1
 
 TABLE: dict[str, str] = {
     "add": "{0} + {1}",
@@ -44,6 +52,11 @@ TABLE: dict[str, str] = {
     "select": "{1} if {0} else {2}",
 }
 
+#: Operations computed by :mod:`..elementary`; for float32 results under the name with "short_" before it.
+VECTORISED = {"exp": 1, "expm1": 1, "log": 1, "log1p": 1, "erf": 1, "erfcx": 1, "copysign": 2}
+#: Where the elementary functions come from: imported, copied into the source, or the C library's (for comparison).
+SOURCES = ("package", "copied", "library")
+
 
 def names_of(program: Program, inputs: Mapping[str, str]) -> dict[int, str]:
     """A name for every step: inputs by their own, steps by their number."""
@@ -53,46 +66,70 @@ def names_of(program: Program, inputs: Mapping[str, str]) -> dict[int, str]:
     }
 
 
-def body(program: Program, names: Mapping[int, str], depth: int) -> list[str]:
+def body(program: Program, table: Mapping[str, str], names: Mapping[int, str], depth: int) -> list[str]:
     """The statements of one entry's computation, branches nested."""
-    nesting = Nesting(program)
     lines: list[str] = []
-    inputs = {p for p, node in enumerate(program.nodes) if node.operation in ("input", "constant")}
 
-    def write(needed: set[int], depth: int) -> None:
-        condition = nesting.first_branching(needed)
-        if condition is None:
-            lines.extend(_step(program, names, p, depth) for p in sorted(needed))
-            return
-        yes, no = nesting.sides(condition, needed)
-        selects = sorted(
-            p for p in needed if program.nodes[p].operation == "select" and program.nodes[p].operands[0] == condition
-        )
-        after = _users(program, selects, needed) - yes - no
-        write(needed - yes - no - set(selects) - after, depth)
-        for word, side, position in (("if " + operand_text(program, names, condition), yes, 1), ("else", no, 2)):
-            lines.append(f"{INDENT * depth}{word}:")
-            write(side, depth + 1)
-            for p in selects:
-                chosen = operand_text(program, names, program.nodes[p].operands[position])
-                lines.append(f"{INDENT * (depth + 1)}{names[p]} = {chosen}")
-        write(after, depth)
+    def write(steps: Iterable[int | Branch], depth: int) -> None:
+        for step in steps:
+            if isinstance(step, int):
+                lines.append(_step(program, table, names, step, depth))
+                continue
+            condition = operand_text(program, names, step.condition)
+            for word, side, position in ((f"if {condition}", step.yes, 1), ("else", step.no, 2)):
+                lines.append(f"{INDENT * depth}{word}:")
+                write(side, depth + 1)
+                for p in step.selects:
+                    chosen = operand_text(program, names, program.nodes[p].operands[position])
+                    lines.append(f"{INDENT * (depth + 1)}{names[p]} = {chosen}")
 
-    write(nesting.closure(program.outputs.values(), inputs) - inputs, depth)
+    write(plan(program), depth)
     return lines
 
 
-def _users(program: Program, sources: Sequence[int], needed: set[int]) -> set[int]:
-    """Everything in ``needed`` computed from ``sources``."""
-    found: set[int] = set()
-    for place in sorted(needed):
-        if place not in sources and any(o in found or o in sources for o in program.nodes[place].operands):
-            found.add(place)
-    return found
+def _step(program: Program, table: Mapping[str, str], names: Mapping[int, str], place: int, depth: int) -> str:
+    return f"{INDENT * depth}{names[place]} = {text_of(program, table, names, place)}"
 
 
-def _step(program: Program, names: Mapping[int, str], place: int, depth: int) -> str:
-    return f"{INDENT * depth}{names[place]} = {text_of(program, TABLE, names, place)}"
+def _table(program: Program, dtype: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The table with elementary functions in place of the library's, and which of them the program calls."""
+    table, used = dict(TABLE), []
+    for operation, arity in VECTORISED.items():
+        name = operation if operation == "copysign" or dtype == "float64" else f"short_{operation}"
+        table[operation] = f"{name}({', '.join(('{0}', '{1}')[:arity])})"
+        if operation in program.operations:
+            used.append(name)
+    return table, tuple(used)
+
+
+def prepared(program: Program, dtype: str) -> Program:
+    """The program as the elementary functions want it."""
+    rules = (whole_expm1,) if dtype == "float64" else (whole_expm1, shared_reciprocal)
+    return rewritten(program, rules)
+
+
+def _imports(table: Mapping[str, str], program: Program, used: Sequence[str], functions: str) -> list[str]:
+    if functions == "copied" and used:
+        from .copying import copied_functions
+
+        return copied_functions(used).splitlines()
+    lines = []
+    if _calls_library(table, program):
+        lines += ["import math", ""]
+    lines += ["import numba"]
+    if used:
+        lines += ["", f"from {__package__.rsplit('.', 1)[0]}.elementary import {', '.join(sorted(used))}"]
+    return lines
+
+
+def _calls_library(table: Mapping[str, str], program: Program) -> bool:
+    return any(table[op].startswith("math.") for op in program.operations - {"input", "constant"})
+
+
+def _vectorises(table: Mapping[str, str], program: Program) -> bool:
+    """Whether every step can become vector instructions."""
+    calls = {op for op in program.operations - {"input", "constant"} if table[op].startswith("math.")}
+    return not (calls - {"sqrt"}) and "pow" not in program.operations
 
 
 def print_source(
@@ -103,15 +140,22 @@ def print_source(
     title: str = "",
     name: str = "run",
     cache: bool = True,
+    functions: str = "package",
 ) -> str:
     """A module with one function ``run(inputs…, outputs…)`` over one-dimensional contiguous arrays.
 
     Entries are computed in float64 and rounded once to ``dtype``. ``scalars`` names the inputs that are single numbers.
     The loop releases the GIL, so that several threads can share a large array; nothing is compiled in parallel mode,
     which would cost seconds. ``cache`` keeps the compiled code beside the file (source read from a pipe has no such
-    place).
+    place). ``functions`` is one of :data:`SOURCES`.
     """
-    program = without_erfcx(program)
+    if functions not in SOURCES:
+        raise Unsupported(f"elementary functions come from {', '.join(SOURCES)}, not {functions!r}")
+    if functions == "library":
+        program, table, used = without_erfcx(program), TABLE, ()
+    else:
+        program = prepared(program, dtype)
+        table, used = _table(program, dtype)
     inputs = {given: identifier(given) for given in program.inputs}
     outputs = {given: f"{identifier(given)}_out" for given in program.outputs}
     entries = {given: (text if given in scalars else f"{text}_i") for given, text in inputs.items()}
@@ -120,12 +164,10 @@ def print_source(
     kinds = ["float64" if given in scalars else of_array for given in inputs] + [of_array] * len(outputs)
     signature = f"void({', '.join(kinds)})"
     options = ("cache=True, " if cache else "") + 'nogil=True, error_model="numpy"'
-    uses_math = any(TABLE[op].startswith("math.") for op in program.operations - {"input", "constant"})
     lines = [
         f'"""{title}"""',
         "",
-        *(["import math", ""] if uses_math else []),
-        "import numba",
+        *_imports(table, program, used, functions),
         "",
         "",
         f'@numba.njit("{signature}", {options})',
@@ -135,7 +177,10 @@ def print_source(
     for given, text in inputs.items():
         if given not in scalars:
             lines.append(f"{INDENT * 2}{entries[given]} = numba.float64({text}[i])")
-    lines += body(program, names, 2)
+    if _vectorises(table, program):
+        lines += [_step(program, table, names, p, 2) for p, _ in ordered(program)]
+    else:
+        lines += body(program, table, names, 2)
     for given, place in program.outputs.items():
         lines.append(f"{INDENT * 2}{outputs[given]}[i] = {operand_text(program, names, place)}")
     return "\n".join(lines) + "\n"
