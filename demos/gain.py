@@ -18,6 +18,8 @@ from .options import emit, json_option
 
 #: Digits printed; all are proven.
 SHOWN = 20
+#: A closed form longer than this is left to ``--json``.
+LONGEST = 76
 #: kind -> (the words, the definition).
 KINDS = {
     "second_moment": ("second moment", "√(q/E[f²])"),
@@ -153,6 +155,7 @@ def data(found: Gains, literal: str | None, audits: tuple[Audit, ...] | None) ->
             "is": [a.kind for a in audits if a.matches],
             "ratio": {a.kind: a.ratio for a in audits},
             "undecided": [a.kind for a in audits if a.matches is None],
+            "through_depth": through_depth(found, str(literal)),
         }
     return result
 
@@ -160,18 +163,61 @@ def data(found: Gains, literal: str | None, audits: tuple[Audit, ...] | None) ->
 def _moment_data(value: Moment) -> dict[str, Any]:
     form = value.closed_form
     return {
-        "value": value.decimal(SHOWN),
+        "value": _decimal(value),
         "status": value.status,
         "closed_form": None if form is None else formula_text(form),
         "digits": value.digits,
     }
 
 
+def through_depth(found: Gains, literal: str) -> str:
+    """What weights of standard deviation literal/√fan_in do to a deep network without biases, proven.
+
+    >>> through_depth(run("tanh"), "5/3")
+    'stable E z² at q* = 1.17848049039, where χ₁ = 1.20983132038: gradients grow by 21.0 % a layer'
+    """
+    from flint import ctx
+
+    from ..theory.constants import number
+    from ..theory.errors import Unsupported
+    from ..theory.signal import fixed_points, homogeneity
+
+    weights = exact_number(literal) ** 2
+    if homogeneity(found.activation) == 1:
+        with ctx.workprec(128):
+            forward, backward = (number(weights) * found_moment.enclosure for found_moment in _at_one(found.activation))
+        return f"each layer multiplies E z² by {_short(forward)} and E δ² by {_short(backward)}"
+    try:
+        points = fixed_points(found.activation, weights)
+    except Unsupported as reason:
+        return f"not decided: {reason}"
+    stable = [point for point in points if point.stability == "stable"]
+    if not stable:
+        return "no stable E z² was found between 10⁻⁶ and 10⁶"
+    point = stable[0]
+    change = 100 * (point.chi - 1)
+    direction = "grow" if change > 0 else "shrink" if change < 0 else ""
+    told = f"gradients {direction} by {_short(abs(change), 3)} % a layer" if direction else "gradients keep their size"
+    told = "no gradient passes" if point.chi == 0 else told
+    return f"stable E z² at q* = {_short(point.q, 12)}, where χ₁ = {_short(point.chi, 12)}: {told}"
+
+
+def _at_one(f: Activation) -> tuple[Moment, Moment]:
+    return moment(f, 2, 0), moment(f, 2, 1)
+
+
+def _short(ball: Any, digits: int = 6) -> str:
+    return str(ball.str(digits, radius=False))
+
+
 def text(found: Gains, literal: str | None, audits: tuple[Audit, ...] | None) -> str:
     """The same for a person."""
     f, q = found.activation, found.variance
     expression = formula_text(f.expr)
-    lines = [f"{f.name}: f(x) = {expression}" if expression != f.name else f"f(x) = {expression}"]
+    if len(expression) > LONGEST:
+        lines = [f"{f.name}: {f.title}"]
+    else:
+        lines = [f"{f.name}: f(x) = {expression}" if expression != f.name else f"f(x) = {expression}"]
     lines.append(f"z normal with mean 0 and variance {q}; f′ almost everywhere")
     lines.append("")
     lines += [_moment_line(value) for value in found.moments.values()]
@@ -179,6 +225,8 @@ def text(found: Gains, literal: str | None, audits: tuple[Audit, ...] | None) ->
     lines += [_gain_line(kind, value) for kind, value in found.gains.items()]
     if audits is not None:
         lines += ["", *_audit_lines(found, str(literal), audits)]
+        if audits:
+            lines.append(f"       used as σ_w with zero bias: {through_depth(found, str(literal))}")
     return "\n".join(lines)
 
 
@@ -193,11 +241,23 @@ def _gain_line(kind: str, value: Moment | InputError) -> str:
 
 def _told(value: Moment) -> str:
     """ "0.5 = 1/2 (exact)", or the proven digits alone."""
-    digits = value.decimal(SHOWN)
+    digits = _decimal(value)
+    if value.closed_form is None and value.enclosure.contains(0):
+        return f"{digits} (enclosed)"
     if value.closed_form is None:
         return f"{digits} (enclosed, {min(SHOWN, value.digits)} digits proven)"
     form = formula_text(value.closed_form)
+    if len(form) > LONGEST:
+        return f"{digits} (closed form with --json)"
     return f"{digits} (exact)" if form == digits else f"{digits} = {form} (exact)"
+
+
+def _decimal(value: Moment) -> str:
+    if value.closed_form == 0:
+        return "0"
+    if value.enclosure.contains(0):
+        return f"0 to within {value.enclosure.abs_upper().str(2, radius=False)}"
+    return value.decimal(SHOWN)
 
 
 def _audit_lines(found: Gains, literal: str, audits: tuple[Audit, ...]) -> list[str]:
