@@ -194,9 +194,7 @@ class Initialiser:
 
 def ball(value: sympy.Expr) -> arb:
     """Enclose an exact expression that may contain :class:`Expectation` symbols."""
-    expectations = [s for s in value.free_symbols if isinstance(s, Expectation)]
-    if not expectations:
-        return number(value)
+    expectations = tuple(sorted((s for s in value.free_symbols if isinstance(s, Expectation)), key=str))
     stray = value.free_symbols - set(expectations)
     if stray:
         raise InputError(f"the variance still contains {', '.join(sorted(map(str, stray)))}: give numbers")

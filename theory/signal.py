@@ -10,7 +10,7 @@ exact as the widths grow, for gradients independent of the weights. Every value 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -141,10 +141,8 @@ class Maps:
         if self.degree is not None:
             return self._homogeneous(parts, q)
         if not q > 0:
-            what = "stays finite" if not q.is_finite() else "is positive"
-            raise Unsupported(
-                f"{self.f.name}: it is not proven that the variance {what} at this depth (now {q.str(6)})"
-            )
+            what = "zero" if q == 0 else "not proven to be positive and finite"
+            raise Unsupported(f"the variance before {self.f.name} is {what}; ask for fewer layers or another variance")
         middle, radius = q.mid(), q.rad()
         value, slope = value_and_slope(parts, 2, middle, self.digits)
         if radius.is_zero():
@@ -229,9 +227,12 @@ def _predict(
     maps = Maps(f, digits)
     given = f if row.needs_activation else None
     with ctx.workprec(int(digits * 3.3220) + 53):
-        scales = [initialisers.ball(row.variance(m, n, given)) for m, n in pairwise(sizes)]
-        forward, settled = _forward(maps, sizes, scales, number(bias), number(start))
-        layers = _backward(maps, sizes, scales, forward)
+        variances = [row.variance(m, n, given) for m, n in pairwise(sizes)]
+        # Multiplied exactly first: He's fan_in·(2/fan_in) is 2, not a ball around it.
+        into = [initialisers.ball(m * v) for m, v in zip(sizes, variances, strict=False)]
+        out = [initialisers.ball(n * v) for n, v in zip(sizes[1:], variances, strict=True)]
+        forward, settled = _forward(maps, sizes, into, number(bias), number(start))
+        layers = _backward(maps, sizes, out, forward)
     status = "exact" if maps.degree is not None else "enclosed, settled" if settled else "enclosed"
     return Prediction(f.name, row.name, layers, status)
 
@@ -245,24 +246,34 @@ def _width(n: Any) -> int:
 def _forward(
     maps: Maps, sizes: list[int], scales: list[arb], bias: arb, start: arb
 ) -> tuple[list[tuple[arb, arb]], bool]:
-    """(E z², E f(z)²) per layer; an interval proven to map into itself holds for all further equal layers."""
+    """(E z², E f(z)²) per layer, with ``scales`` fan_in·Var W.
+
+    An interval proven to map into itself holds for all further equal layers.
+    """
     found: list[tuple[arb, arb]] = []
     trapped = False
     incoming, previous = start, None
-    for depth, (n, v) in enumerate(zip(sizes, scales, strict=False)):
-        q = n * v * incoming + bias
+    for depth, s in enumerate(scales):
+        q = s * incoming + bias
         if trapped and same_layer(sizes, scales, depth):
             found.append(found[-1])
             continue
         trapped = False
-        m2 = maps.second_moment(q)[0]
+        m2 = _at_layer(depth + 1, maps.second_moment, q)
         if previous is not None and maps.degree is None and abs(q - previous) < SETTLED * abs(q):
-            interval = _invariant(maps, n * v, bias, q, previous)
+            interval = _invariant(maps, s, bias, q, previous)
             if interval is not None:
                 q, m2, trapped = interval[0], interval[1], True
         found.append((q, m2))
         incoming, previous = m2, q
     return found, trapped
+
+
+def _at_layer(layer: int, moment_of: Callable[[arb], tuple[arb, arb]], q: arb) -> arb:
+    try:
+        return moment_of(q)[0]
+    except Unsupported as reason:
+        raise Unsupported(f"layer {layer}: {reason}") from None
 
 
 def same_layer(sizes: list[int], scales: list[arb], depth: int) -> bool:
@@ -293,8 +304,8 @@ def _backward(
         if depth < last:
             key = q.str(40, more=True)
             if key not in cache:
-                cache[key] = maps.derivative_moment(q)[0]
-            gradient = sizes[depth + 2] * scales[depth + 1] * cache[key] * gradient
+                cache[key] = _at_layer(depth + 1, maps.derivative_moment, q)
+            gradient = scales[depth + 1] * cache[key] * gradient
         rows.append(LayerVariance(depth + 1, sizes[depth], sizes[depth + 1], q, m2, gradient))
     return tuple(reversed(rows))
 
