@@ -10,7 +10,8 @@ from flint import arb, ctx, fmpq
 from backproof.theory.activations import ACTIVATIONS
 from backproof.theory.constants import is_zero, number, sign_of
 from backproof.theory.enclosures import ball_function
-from backproof.theory.errors import Unsupported
+from backproof.theory.errors import InputError, Unsupported
+from backproof.theory.gaussian import moment
 from backproof.theory.parsing import parse_formula
 from backproof.theory.pieces import pieces
 from backproof.theory.symbols import x
@@ -134,3 +135,26 @@ def test_signs_of_constants():
     assert sign_of(1 / (1 + root) - (root - 1)) == 0
     assert is_zero(sympy.sqrt(8) - 2 * root)
     assert not is_zero(sympy.exp(-400))
+
+
+def test_an_inverse_sine_does_not_reach_infinity():
+    with pytest.raises(TailUndecided, match="grows"):
+        tail(parse_formula("asin(x/30)"), Fraction(8))
+
+
+@pytest.mark.parametrize(
+    "text", ["sqrt(x**2 - 1/100)", "log(x**2 - 1/100)", "asin(x/30)", "acos(1 + x**2)", "x**(1/3)"]
+)
+def test_a_formula_that_is_not_real_everywhere_has_no_moment(text):
+    """The root's square would integrate to a real number, and no test point falls where it is imaginary."""
+    with pytest.raises(InputError):
+        moment(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("sqrt(x**2 + x + 1)", "2"), ("where(x > 0, sqrt(x), 0)", "1/sqrt(2*pi)"), ("sqrt(1 + x**4)", "4")],
+)
+def test_roots_that_are_real_have_their_moment(text, value):
+    with ctx.workprec(128):
+        assert moment(text).enclosure.overlaps(number(sympy.sympify(value)))

@@ -26,6 +26,7 @@ from .pieces import Piece, differentiated, pieces
 from .supremum import exact
 from .symbols import x
 from .tails import ATTEMPTS, Growth, Tail, TailUndecided, _slope_bound, tail, value_at
+from .zeros import signs
 
 #: Digits that every moment and gain is proven to, unless asked otherwise.
 DIGITS = 30
@@ -259,8 +260,30 @@ def _beyond(piece: Piece, power: int, variance: arb, bits: int, weigh: bool) -> 
     raise Unsupported(f"no proven bound for the far piece {piece}")
 
 
+@lru_cache(maxsize=1024)
+def _prove_real(piece: Piece) -> None:
+    """Raise unless every root, logarithm and inverse sine of the piece has a real argument on all of it.
+
+    Complex quadrature would not notice: √(x² − 1/100)² integrates to a real number.
+    """
+    for node in sympy.preorder_traversal(piece.expr):
+        for quantity in _must_not_be_negative(node):
+            if -1 in signs(quantity, piece.left, piece.right).gaps:
+                raise InputError(f"{str(node)[:60]} is not a real number for every x in ({piece.left}, {piece.right})")
+
+
+def _must_not_be_negative(node: sympy.Basic) -> tuple[sympy.Expr, ...]:
+    if not node.has(x):
+        return ()
+    if isinstance(node, sympy.Pow) and node.base.has(x) and not node.exp.is_Integer:
+        return (node.base,)
+    if isinstance(node, sympy.log):
+        return (node.args[0],)
+    return (1 - node.args[0] ** 2,) if isinstance(node, (sympy.asin, sympy.acos)) else ()
+
+
 def _check_defined(piece: Piece) -> None:
-    """Refuse a formula that is not a real number at some of a few test points of the piece."""
+    """Refuse a formula that is not real everywhere on the piece; a few test points give the clearest reason."""
     f = ball_function(piece.expr)
     low = number(piece.left) if piece.left != -sympy.oo else None
     high = number(piece.right) if piece.right != sympy.oo else None
@@ -275,6 +298,7 @@ def _check_defined(piece: Piece) -> None:
         value = f(point)
         if not value.is_finite():
             raise InputError(f"{str(piece.expr)[:60]} is not a finite real number at x = {point.str(6, radius=False)}")
+    _prove_real(piece)
 
 
 def enclosure(parts: tuple[Piece, ...], power: int, variance: sympy.Expr | arb, digits: int = DIGITS) -> arb:

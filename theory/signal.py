@@ -175,10 +175,11 @@ def _power_of_two_above(q: arb) -> sympy.Rational:
 def _curvature(parts: tuple[Piece, ...], above: sympy.Rational) -> arb:
     """An upper bound of q²·|∂²/∂q² E h²| for all q in [above/2, above].
 
-    N(0, q) ≤ √(above/q)·N(0, above) ≤ √2·N(0, above) there, so E_q h⁴ ≤ √2·E_above h⁴.
+    N(0, q) ≤ √(above/q)·N(0, above) there, so E_q h⁴ ≤ √(21/10)·E_above h⁴: a ball of relative radius below 1/100 whose
+    upper end is at least above/2 holds no q below above/(21/10).
     """
     fourth = enclosure(parts, 4, above, 6)
-    return (fourth * arb(2).sqrt()).sqrt() * arb(24).sqrt() / 4
+    return (fourth * (arb(21) / 10).sqrt()).sqrt() * arb(24).sqrt() / 4
 
 
 # --------------------------------------------------------------------------------------------------------- prediction
@@ -382,10 +383,10 @@ def _refined(maps: Maps, s: arb, b: arb, low: arb, high: arb, sign: int) -> Fixe
     """Bisect to a coarse cell, then take Newton steps and prove the sign change around the last one."""
     for _ in range(5):
         middle = ((low + high) / 2).mid()
-        if _excess(maps, s, b, middle) * sign > 0:
-            low = middle
-        else:
-            high = middle
+        side = _excess(maps, s, b, middle) * sign
+        if side == 0:  # not decided there: the two ends keep their proven signs
+            break
+        low, high = (middle, high) if side > 0 else (low, middle)
     q = ((low + high) / 2).mid()
     for _ in range(5):
         value, slope = maps.second_moment(q)
@@ -396,7 +397,9 @@ def _refined(maps: Maps, s: arb, b: arb, low: arb, high: arb, sign: int) -> Fixe
         below, above = (q - width).mid(), (q + width).mid()
         if _excess(maps, s, b, below) * sign > 0 and _excess(maps, s, b, above) * sign < 0:
             return _fixed_point(maps, s, below.union(above))
-    return _fixed_point(maps, s, low.union(high))
+    raise Unsupported(
+        f"{maps.f.name}: a fixed point between {low.str(6)} and {high.str(6)} could not be enclosed closely"
+    )
 
 
 def _fixed_point(maps: Maps, s: arb, ball: arb) -> FixedPoint:

@@ -416,7 +416,9 @@ class _Expander:
 
     def at_finite(self, function: type[sympy.Function], t: Tail) -> Tail:
         """g(c + δ) = g(c) + g′(c)δ + ½g″(ξ)δ² for an argument with a finite limit c."""
-        _, constant, small = t.parts()
+        growing, constant, small = t.parts()
+        if growing.terms:
+            raise TailUndecided(f"{function.__name__} of a quantity that grows")
         if isinstance(constant, arb):
             raise TailUndecided("a finite limit that is only enclosed")
         g = function(x)
