@@ -6,35 +6,12 @@ from pathlib import Path
 
 import click
 
+from ..numerics.emission import TARGETS, activation_source
 from ..numerics.files import write_whole
-from ..theory.activations import Activation, activation
+from ..theory.activations import activation
 from .options import emit, file_path, json_option
 
-#: target -> (module of its printer, how the printed function is called)
-TARGETS = {
-    "numpy": ("numpy", "{name}(x) returns {results}; x is an array or a number."),
-    "numba": ("numba_cpu", "{name}(x, {results}) fills arrays like x: one-dimensional, contiguous, {dtype}."),
-}
-
-
-def source(row: Activation, target: str = "numpy", derivatives: int = 1, dtype: str = "float64") -> str:
-    """A module that computes f and its first derivatives together; imports included."""
-    import importlib
-
-    from ..numerics.kernels import activation_program
-    from ..numerics.targets.printing import identifier
-
-    program = activation_program(row, tuple(range(derivatives + 1)), dtype)
-    printer, usage = TARGETS[target]
-    name = identifier(row.name.split("(")[0].strip() if row.title != "formula in x" else "f")
-    results = ", ".join(n + ("_out" if target == "numba" else "") for n in program.outputs)
-    formula = " ".join(str(row.expr).split()).replace("\\", "")
-    use = usage.format(name=name, results=results, dtype=dtype)
-    title = f"{row.title or row.name}: f(x) = {formula[:160]}\n\n{use}\n"
-    printed = importlib.import_module(f"..numerics.targets.{printer}", __package__).print_source
-    options = {"cache": False} if target == "numba" else {}
-    text: str = printed(program, dtype=dtype, title=title, name=name, **options)
-    return text
+source = activation_source
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
