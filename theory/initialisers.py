@@ -198,7 +198,7 @@ def ball(value: sympy.Expr) -> arb:
     stray = value.free_symbols - set(expectations)
     if stray:
         raise InputError(f"the variance still contains {', '.join(sorted(map(str, stray)))}: give numbers")
-    return ball_function(value, tuple(expectations))(*(s.moment.enclosure for s in expectations))
+    return ball_function(value, expectations)(*(s.moment.enclosure for s in expectations))
 
 
 def _fan(value: Any, name: str) -> sympy.Expr:
