@@ -15,7 +15,7 @@ BLOCKS = [match.groups() for match in BLOCK.finditer(README)]
 #: These set up a machine; running them here would run the tests in the tests, so CI runs them instead.
 SET_UP = {"pip install . && backproof tour", 'pip install ".[test]" && pytest'}
 #: Commands that are meant to find something wrong.
-STATUS = {"backproof check": 1}
+STATUS = {"backproof check": 1, "backproof gain tanh --audit 1.6667": 1}
 
 
 def commands(block):
