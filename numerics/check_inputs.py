@@ -19,6 +19,7 @@ MANY_ENTRIES = 400
 def read_kinds(
     shapes: Mapping[str, Sequence[int]] | None, inputs: Mapping[str, Any] | None, forward: Any
 ) -> tuple[list[InputKind], dict[str, Any] | None]:
+    """Read the kinds of the inputs from shapes and examples, in the order of forward's parameters."""
     if shapes is None and inputs is None:
         if forward is None:
             return [], None
@@ -60,6 +61,7 @@ def _parameter_order(forward: Any, names: list[str]) -> list[str]:
 
 
 def check_wrt(wanted: Sequence[str], kinds: Sequence[InputKind]) -> None:
+    """Refuse names in ``wrt`` that are no real input."""
     table = {k.name: k for k in kinds}
     for name in wanted:
         if name not in table:

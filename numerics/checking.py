@@ -42,19 +42,23 @@ def check(
     kinks: str = "interval",
     points: int = 6,
     progress: Progress = lambda stage: None,
+    black_box: bool = False,
 ) -> CheckResult:
     """Judge a hand-coded gradient against the forward pass it belongs to.
 
     ``forward(**inputs)`` returns the output (or a tuple); ``backward(upstream, **inputs)`` the gradients in the order
     of ``wrt`` (default: every continuous input).  Give ``shapes`` (``{"x": (3, 4)}``, all inputs real) or example
     ``inputs``, which also show integers, booleans, one-hot rows and probabilities.  Instead of ``forward``,
-    ``against`` names an activation, a layer (``"layer:batch_norm"``), a loss (``"loss:huber(delta=2)"``) or a formula.
+    ``against`` names an activation, a layer (``"layer:batch_norm"``), a loss (``"loss:huber(delta=2)"``) or a formula;
+    ``"optimiser:adam"`` holds a step function or an optimiser object against the update rule.
     ``kinks`` is the policy at points where the derivative jumps: ``"interval"`` accepts any value between the
     one-sided derivatives, ``"branch"`` the derivative of forward's branch.
 
     Also understood in place of ``backward``: a Numba function, a PyTorch ``autograd.Function``, a JAX ``custom_vjp``
-    or ``custom_jvp`` function, an object with the methods ``forward`` and ``backward``.  ``progress`` is called with
-    the name of the finding at every step; Ctrl-C leaves the findings made so far, the others "not decided".
+    or ``custom_jvp`` function, an object with the methods ``forward`` and ``backward``.  ``black_box=True`` says that
+    ``backward`` cannot run in exact arithmetic (a CUDA kernel, a compiled library): its floats are compared.
+    ``progress`` is called with the name of the finding at every step; Ctrl-C leaves the findings made so far, the
+    others "not decided".
 
     Raises :class:`InputError` where the functions cannot be called as described.
 
@@ -67,10 +71,22 @@ def check(
     for each in dtypes:
         if each not in ("float64", "float32", "float16"):
             raise InputError(f"dtype {each!r}: expected float64, float32 or float16")
-    task = prepare(backward, forward, against, shapes, inputs, wrt, seed)
-    if task.judge is not None:
-        return task.judge(task, upstream, seed, points)
+    if (row := update_rule(against)) is not None:
+        from .update_check import check_update
+
+        return check_update(backward, row, next(iter((shapes or {}).values()), (3,)), seed)
+    task = prepare(backward, forward, against, shapes, inputs, wrt, seed, black_box)
     return _judge(task, upstream, seed, dtypes, kinks, points, progress)
+
+
+def update_rule(against: Any) -> Any:
+    """Return the optimiser's row that ``against`` names, or None."""
+    named = isinstance(against, str) and against.strip().lower().startswith(("optimiser:", "optimizer:"))
+    if not named and type(against).__name__ != "Optimiser":
+        return None
+    from .update_check import rule_of
+
+    return rule_of(against)
 
 
 INTERRUPTED = Finding("not decided", "interrupted")
@@ -144,6 +160,9 @@ def _fill(
         _explain(draft, evidence, subject, sampler, seed)
     elementwise = is_elementwise(base)
     refuted = [n for n in evidence.refuted if not evidence.refuted[n][1].why.get(n)]
+    if subject.opaque and refuted:
+        draft.kinks = draft.floats = draft.domain = Finding("not decided", "the floats are not those of the gradient")
+        return
     draft.floats, draft.domain = measure(subject, sampler, elementwise, seed, dtypes, refuted, progress)
     if evidence.refuted:
         draft.kinks = Finding("not decided", "the formula is refuted away from the kinks already")
@@ -160,6 +179,9 @@ def _explain(draft: _Draft, evidence: Evidence, subject: Subject, sampler: Sampl
     lines = diagnose(subject, sampler, evidence, seed)
     if draft.contract.failed and "in place" in draft.contract.why:
         lines = (f"backward {draft.contract.why}: what it reads later is overwritten", *lines)[:4]
+    if subject.suspect is not None:
+        own = subject.suspect(subject, evidence.refuted[wrong][0])
+        lines = (own, *lines)[:4] if own else lines
     draft.diagnosis = lines or ("no standard mistake explains the difference",)
 
 
@@ -189,11 +211,17 @@ def _is_random(subject: Subject, point: Point) -> bool:
 
 def _prove(subject: Subject, sampler: Sampler, evidence: Evidence) -> Proof | None:
     """Try a proof for all shapes of the gradients that no run refuted."""
-    if not evidence.runs or all(n in evidence.refuted for n in subject.wrt):
+    if subject.opaque or not evidence.runs or all(n in evidence.refuted for n in subject.wrt):
         return None
     from .proving import prove
 
     return prove(subject, sampler)
+
+
+def _refutation(subject: Subject, names: str) -> str:
+    if subject.opaque:
+        return f"{names}: the floats differ from the exact value in more than half of their digits"
+    return f"{names}: the enclosures of yours and true are disjoint"
 
 
 def _formula(subject: Subject, evidence: Evidence, proof: Proof | None) -> tuple[Finding, dict[str, str]]:
@@ -207,10 +235,11 @@ def _formula(subject: Subject, evidence: Evidence, proof: Proof | None) -> tuple
         elif name in evidence.rounding:
             verdicts[name] = "EXACT up to the rounding of constants"
         else:
-            verdicts[name] = proof.proved.get(name, "EXACT") if proof is not None else "EXACT"
+            agreed = "MEASURED" if subject.opaque else "EXACT"
+            verdicts[name] = proof.proved.get(name, agreed) if proof is not None else agreed
     if evidence.refuted:
         names = ", ".join(n for n in subject.wrt if n in evidence.refuted)
-        return Finding("failed", f"{names}: the enclosures of yours and true are disjoint", "REFUTED"), verdicts
+        return Finding("failed", _refutation(subject, names), "REFUTED"), verdicts
     if any(v.startswith("not decided") for v in verdicts.values()):
         name = next(n for n, v in verdicts.items() if v.startswith("not decided"))
         return Finding("not decided", f"{name}: {verdicts[name][13:-1]}"), verdicts
@@ -219,6 +248,9 @@ def _formula(subject: Subject, evidence: Evidence, proof: Proof | None) -> tuple
     shapes, digits = len(evidence.shapes), min(evidence.digits, 300)
     varied = ", hyper-parameters varied" if evidence.varied else ""
     text = f"equal to {digits} digits at {evidence.points} points, {shapes} shapes{varied}"
+    if subject.opaque:
+        why = f"floats equal to {min(evidence.digits, 16)} digits at {evidence.points} points, {shapes} shapes{varied}"
+        return Finding("ok", why, "MEASURED"), dict.fromkeys(subject.wrt, "MEASURED")
     if evidence.rounding:
         text += f"; the constants in {', '.join(sorted(evidence.rounding))} are rounded"
         return Finding("ok", text, "EXACT up to the rounding of constants"), verdicts

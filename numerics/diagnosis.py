@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from flint import arb
 
 from .exact_arrays import Operation
 from .exact_scalars import Ball, adjoints, exact_arithmetic
+from .factors import constant_factor, name_factor, ratio_of, scaled
 from .findings import Evidence, compare, same
 from .mistakes import constant_mistake
 from .probing import Point, Sampler
@@ -84,7 +84,7 @@ def _explain(subject: Subject, runs: list[ExactRun], name: str, evidence: Eviden
         deadline = time.monotonic() + BUDGET
         sentence = (
             _first(_suspicions(alike[0], name), alike, name, deadline)
-            or _constant_factor(alike, name)
+            or constant_factor(alike, name)
             or _pathwise(alike, name, deadline)
             or _first(_places(alike[0], name), alike, name, deadline)
         )
@@ -113,7 +113,7 @@ def _holds(suspicion: Suspicion, runs: Sequence[ExactRun], name: str) -> bool:
 
 # Hypotheses ----------------------------------------------------------------------------------------------------------
 def _suspicions(run: ExactRun, name: str) -> Iterator[Suspicion]:
-    yield Suspicion("the sign is wrong", lambda r: _scaled(r.true[name], -1))
+    yield Suspicion("the sign is wrong", lambda r: scaled(r.true[name], -1))
     if run.true[name].ndim == 2:
         yield Suspicion("yours is the transpose of the gradient", lambda r: r.true[name].T)
     for other in run.true:
@@ -130,10 +130,6 @@ def _suspicions(run: ExactRun, name: str) -> Iterator[Suspicion]:
 def _places(run: ExactRun, name: str) -> Iterator[Suspicion]:
     yield from _intermediate(run, name)
     yield from _extra_factor(run, name)
-
-
-def _scaled(array: Arrays, factor: Any) -> Arrays:
-    return np.frompyfunc(lambda ball: Ball(ball.value * factor), 1, 1)(array) if array.size else array
 
 
 def _adjoint(run: ExactRun, replaced: Mapping[Ball, Any], name: str) -> Arrays:
@@ -410,73 +406,6 @@ def _product(array: Arrays, factor: Any, divide: bool = False) -> Arrays | None:
 
 
 # Factors and paths ---------------------------------------------------------------------------------------------------
-def _ratio(yours: Arrays, true: Arrays) -> arb | None:
-    """Return the one number that yours is true times, or None."""
-    if yours.shape != true.shape or not true.size:
-        return None
-    spot = max(np.ndindex(*true.shape), key=lambda s: float(abs(true[s].value).mid()))
-    if true[spot].value.contains(0):
-        return None
-    ratio = yours[spot].value / true[spot].value
-    return ratio if same(yours, _scaled(true, ratio)) else None
-
-
-def _sizes(point: Point) -> Iterator[tuple[str, int]]:
-    yield "1", 1
-    for name, value in point.inputs.items():
-        shape = np.shape(value)
-        for k, n in enumerate(shape):
-            yield f"{name}.shape[{k}]", n
-        if len(shape) > 1:
-            yield f"{name}.size", int(np.prod(shape))
-
-
-def name_factor(ratios: Sequence[arb], points: Sequence[Point]) -> str:
-    """Return the factor as a quotient of sizes and small numbers that fits every point, or its decimal if constant."""
-    small = [Fraction(v) for v in (1, -1, 2, -2)] + [Fraction(1, 2), Fraction(-1, 2)]
-    tables = [dict(_sizes(p)) for p in points]
-    names = list(tables[0])
-    for number in small:
-        for top in names:
-            for bottom in ["1"] if top != "1" else names:
-                if all(_is(r, number * t[top] / t[bottom]) for r, t in zip(ratios, tables, strict=True)):
-                    return _quotient(number, top, bottom)
-    for top in names:
-        for bottom in names:
-            if all(_is(r, Fraction(t[top], t[bottom])) for r, t in zip(ratios, tables, strict=True)):
-                return _quotient(Fraction(1), top, bottom)
-    return ""
-
-
-def _is(ratio: arb, value: Fraction) -> bool:
-    return (ratio * value.denominator).overlaps(arb(value.numerator)) and ratio.rad() < arb(2) ** -300
-
-
-def _quotient(number: Fraction, top: str, bottom: str) -> str:
-    text = "" if number == 1 and top != "1" else str(number)
-    text += ("·" if text else "") + top if top != "1" else ""
-    return text + (f"/{bottom}" if bottom != "1" else "")
-
-
-def _constant_factor(runs: Sequence[ExactRun], name: str) -> str:
-    runs = [r for r in runs if any(not b.value.contains(0) for b in r.true[name].reshape(-1))]
-    ratios = [_ratio(r.yours[name], r.true[name]) for r in runs]
-    if not runs or any(r is None for r in ratios):
-        return ""
-    factor = name_factor([r for r in ratios if r is not None], [r.point for r in runs])
-    if not factor:
-        return ""
-    if factor == "-1":
-        return "the sign is wrong"
-    if factor == "1/2":
-        return "yours is 1/2 times the gradient: a factor 2 is missing"
-    if factor.startswith("1/"):
-        return f"yours is the gradient divided by {factor[2:]} (once too often)"
-    if factor[0].isalpha():
-        return f"yours is {factor} times the gradient: the factor 1/{factor} is missing"
-    return f"yours is {factor} times the gradient"
-
-
 def _groups(run: ExactRun) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Yield sets of operations whose results may have been held constant: each reduction, each pair, all of them."""
     reductions = [
@@ -504,12 +433,12 @@ def _pathwise(runs: Sequence[ExactRun], name: str, deadline: float) -> str:
                 return ""
             path, extra = _difference(run.true[name], rest), _difference(run.yours[name], rest)
             parts.append((run, path, extra))
-        if all(same(p, _scaled(p, 0)) for _, p, _ in parts):
+        if all(same(p, scaled(p, 0)) for _, p, _ in parts):
             continue
-        if all(same(e, _scaled(e, 0)) for _, _, e in parts):
+        if all(same(e, scaled(e, 0)) for _, _, e in parts):
             return f"the path through {what} is missing"
-        parts = [part for part in parts if not same(part[1], _scaled(part[1], 0))]
-        ratios = [_ratio(e, p) for _, p, e in parts]
+        parts = [part for part in parts if not same(part[1], scaled(part[1], 0))]
+        ratios = [ratio_of(e, p) for _, p, e in parts]
         if all(r is not None for r in ratios):
             factor = name_factor([r for r in ratios if r is not None], [run.point for run, _, _ in parts])
             if factor == "2":

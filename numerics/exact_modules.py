@@ -275,6 +275,19 @@ def _special(real: Any, name: str) -> Any:
     return _Ufunc(real) if isinstance(real, np.ufunc) else real
 
 
+def python_source(value: Any) -> Any:
+    """Return the Python function inside a function compiled by Numba, ``range`` for ``prange``; None for others."""
+    if not (getattr(type(value), "__module__", "") or "").startswith("numba") and not isinstance(value, type):
+        return None
+    if getattr(value, "__name__", "") == "prange" and (value.__module__ or "").startswith("numba"):
+        return range
+    inner = getattr(value, "py_func", None)
+    if inner is None:  # @vectorize
+        inner = getattr(getattr(value, "_dispatcher", None), "py_func", None)
+        return None if inner is None else _vectorize(inner)
+    return inner
+
+
 def stand_in(value: Any) -> Any:
     """Return what a global of the person's module is replaced by, or None to leave it."""
     if isinstance(value, types.ModuleType):
@@ -288,9 +301,13 @@ def stand_in(value: Any) -> Any:
             return _Module(value, {}, lambda real, name: stand_in(real) or real)
         if value.__name__ == "numpy.linalg":
             return _submodule(value, "linalg")
+        if value.__name__ == "numba":
+            return _Module(value, {"prange": range}, lambda real, name: real)
         return None
     if value is np.pi:
         return _pi()
+    if (compiled := python_source(value)) is not None:
+        return compiled
     name = getattr(value, "__name__", None)
     home = getattr(value, "__module__", None) or ""
     if isinstance(value, np.ufunc):
@@ -310,6 +327,8 @@ _BUILTINS = {"float": _Float, "len": _length}
 
 
 def _is_library(module: Any) -> bool:
+    if module is None:
+        return True
     path = getattr(module, "__file__", None) or ""
     paths = sysconfig.get_paths()
     return (
@@ -322,7 +341,17 @@ def _is_library(module: Any) -> bool:
 def reachable_globals(function: Any) -> list[dict[str, Any]]:
     """Return the globals of the function's module and of the person's other modules that it names."""
     found: list[dict[str, Any]] = []
-    waiting = [getattr(inspect.unwrap(function), "__globals__", None) or getattr(function, "__dict__", {})]
+    function = python_source(function) or function
+    own = getattr(function, "__exact_scopes__", None)
+    names = getattr(inspect.unwrap(function), "__globals__", None) or getattr(function, "__dict__", {})
+    waiting = [names] if own is None else list(own)
+    waiting += [
+        inner.__globals__
+        for cell in reachable_cells(function)
+        if isinstance(inner := python_source(cell.cell_contents) or cell.cell_contents, types.FunctionType)
+        and own is None
+        and ((home := sys.modules.get(inner.__module__ or "")) is None or not _is_library(home))
+    ]
     while waiting and len(found) < 50:
         names = waiting.pop()
         if any(names is each for each in found):
@@ -331,6 +360,10 @@ def reachable_globals(function: Any) -> list[dict[str, Any]]:
         for value in list(names.values()):
             if isinstance(value, types.ModuleType) and not _is_library(value):
                 waiting.append(vars(value))
+            elif python_source(value) not in (None, range):
+                waiting.append(getattr(inspect.unwrap(value), "__globals__", {}))
+            elif isinstance(value, type) and not _is_library(sys.modules.get(value.__module__ or "")):
+                waiting.append(vars(sys.modules[value.__module__]))
             elif isinstance(value, types.FunctionType) and value.__globals__ is not names:
                 home = sys.modules.get(value.__module__ or "")
                 if home is None or not _is_library(home):
@@ -338,11 +371,44 @@ def reachable_globals(function: Any) -> list[dict[str, Any]]:
     return found
 
 
+def reachable_cells(function: Any) -> list[types.CellType]:
+    """Return the closure cells of a function and of the functions in them: a compiled helper may stand there."""
+    found: list[types.CellType] = []
+    waiting = [inspect.unwrap(python_source(function) or function)]
+    while waiting and len(found) < 200:
+        for cell in getattr(waiting.pop(), "__closure__", None) or ():
+            try:
+                value = cell.cell_contents
+            except ValueError:  # not yet assigned
+                continue
+            if any(cell is each for each in found):
+                continue
+            found.append(cell)
+            inner = python_source(value) or value
+            if isinstance(inner, types.FunctionType):
+                waiting.append(inner)
+    return found
+
+
+@functools.lru_cache(maxsize=1)
+def refuse_compiled_code() -> None:
+    """Let Numba refuse exact arrays: it would take the pointers of their storage for floats."""
+    from numba.core.typing.typeof import typeof_impl
+
+    def refuse(value: Any, context: Any) -> Any:
+        raise NotCovered("a function compiled by Numba was called inside code that exact arithmetic cannot follow")
+
+    typeof_impl.register(ExactArray)(refuse)
+
+
 @contextmanager
 def exact_modules(function: Any) -> Iterator[None]:
-    """Let the globals that ``function`` can reach point to the stand-ins while the block runs."""
+    """Let the globals and closures that ``function`` can reach point to the stand-ins while the block runs."""
     undo: list[tuple[dict[str, Any], str, Any]] = []
+    cells: list[tuple[types.CellType, Any]] = []
     missing = object()
+    if "numba" in sys.modules:
+        refuse_compiled_code()
     try:
         for names in reachable_globals(function):
             changes = {name: new for name, value in list(names.items()) if (new := stand_in(value)) is not None}
@@ -353,8 +419,14 @@ def exact_modules(function: Any) -> Iterator[None]:
             for name, new in changes.items():
                 undo.append((names, name, names.get(name, missing)))
                 names[name] = new
+        for cell in reachable_cells(function):
+            if (new := stand_in(cell.cell_contents)) is not None:
+                cells.append((cell, cell.cell_contents))
+                cell.cell_contents = new
         yield
     finally:
+        for cell, old in reversed(cells):
+            cell.cell_contents = old
         for names, name, old in reversed(undo):
             if old is missing:
                 names.pop(name, None)

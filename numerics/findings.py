@@ -14,7 +14,7 @@ from flint import arb
 from ..theory.errors import InputError
 from .exact_scalars import NotCovered, NotDecided
 from .probing import Point, Sampler, relabelled
-from .subject import BackwardFailed, ExactRun, Subject, forward_floats, run_exact, run_floats
+from .subject import BackwardFailed, ExactRun, Measured, Subject, forward_floats, run_exact, run_floats
 
 #: Agreement must hold to this many digits of the largest entry; the runs carry 300.
 DIGITS_NEEDED = 100
@@ -134,10 +134,17 @@ def _compare_arrays(yours: Any, true: Any) -> tuple[str, str, tuple[int, ...], i
         return "open", undefined, place, 0
     spread = max(((a.value - b.value).abs_upper() for a, b in zip(yours.reshape(-1), true.reshape(-1))), default=arb(0))
     floor = max(scale, arb(2) ** -400)
-    agreed = 300 if spread == 0 else int(-float((spread / floor).log().mid()) / 2.302585)
+    if yours.size and isinstance(yours.reshape(-1)[0], Measured):
+        worst_gap = max((abs(a.value.mid() - b.value).abs_upper() for a, b in zip(yours.reshape(-1), true.reshape(-1))))
+        return "same", "", (), 16 if worst_gap < floor * arb(2) ** -53 else _digits(worst_gap / floor)
+    agreed = 300 if spread == 0 else _digits(spread / floor)
     return (
         ("same", "", (), agreed) if agreed >= DIGITS_NEEDED else ("open", f"agrees in {agreed} digits only", (), agreed)
     )
+
+
+def _digits(relative: arb) -> int:
+    return int(-float(relative.log().mid()) / 2.302585)
 
 
 def same(yours: Any, other: Any) -> bool:

@@ -62,9 +62,14 @@ def float_points(sampler: Sampler, elementwise: bool, seed: int) -> Iterable[Poi
 
 
 def measure(
-    subject: Subject, sampler: Sampler, elementwise: bool, seed: int, dtypes: Sequence[str], refuted: Sequence[str] = (),
+    subject: Subject,
+    sampler: Sampler,
+    elementwise: bool,
+    seed: int,
+    dtypes: Sequence[str],
+    refuted: Sequence[str] = (),
     progress: Callable[[str], None] = lambda stage: None,
-) -> tuple[Finding, Finding]:  # fmt: skip
+) -> tuple[Finding, Finding]:
     """Return the findings ``floats`` and ``domain``: the person's code as shipped against the exact gradient.
 
     Where the formula of a gradient is refuted, its floats are held against the exact value of that formula.
@@ -204,7 +209,7 @@ def _domain_finding(broken: Sequence[str], count: int) -> Finding:
 def contract(subject: Subject, run: ExactRun, evidence: Evidence) -> Finding:
     """Return the finding on behaviour: mutated arguments, shapes, None, failing at other shapes."""
     troubles = list(evidence.failures)
-    notes: list[str] = []
+    notes: list[str] = list(subject.notes)
     try:
         floats = run_floats(subject, run.point, run.upstream, "float32")
     except Exception as error:
@@ -226,6 +231,8 @@ def contract(subject: Subject, run: ExactRun, evidence: Evidence) -> Finding:
             notes += [f"{name}'s gradient is the array {n} itself" for n in shared]
             if gradient.dtype != np.float32 and gradient.dtype.kind == "f":
                 notes.append(f"float32 in, {gradient.dtype} out for {name}")
+    if subject.extra is not None:
+        troubles += subject.extra(run)
     if troubles:
         return Finding("failed", troubles[0], details={"all": troubles, "notes": notes})
     return Finding("ok", "; ".join(notes[:2]) or "arguments unchanged, shapes right", details={"notes": notes})

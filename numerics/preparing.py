@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..theory.errors import InputError
+from .adapters import Given, adapt
 from .check_inputs import check_wrt, example_point, read_kinds, valid_sampler
 from .probing import InputKind, Point, Sampler, numeric_options
 from .reference import reference
@@ -20,8 +21,6 @@ class Task:
     subject: Subject
     sampler: Sampler
     example: Point | None = None
-    #: judges a black box (compiled code, another framework) by its floats alone
-    judge: Callable[..., Any] | None = None
 
 
 def prepare(
@@ -32,8 +31,12 @@ def prepare(
     inputs: Mapping[str, Any] | None,
     wrt: Sequence[str] | str | None,
     seed: int = 0,
+    black_box: bool = False,
 ) -> Task:
     """Return the task that ``check`` describes; its arguments are those of :func:`backproof.numerics.check`."""
+    given = adapt(Given(backward, forward, against, shapes, inputs, wrt))
+    backward, forward, against = given.backward, given.forward, given.against
+    shapes, inputs, wrt = given.shapes, given.inputs, given.wrt
     for function, what in ((backward, "backward"), (forward, "forward")):
         if function is not None and not callable(function):
             raise InputError(f"{what} must be a function, not {type(function).__name__}")
@@ -52,5 +55,12 @@ def prepare(
     wanted = [wrt] if isinstance(wrt, str) else list(wrt or found.wrt or [k.name for k in kinds if k.continuous])
     check_wrt(wanted, kinds)
     subject = make_subject(backward, found.forward, names, wanted, found.theory)
+    subject = replace(
+        subject, title=given.title, shipped=given.shipped, opaque=given.opaque or black_box, extra=given.extra,
+        notes=given.notes, suspect=given.suspect,
+    )  # fmt: skip
+    owner = getattr(given.extra, "__self__", None)
+    if owner is not None:
+        owner.subject = subject  # a framework's rules are held against the exact run of this subject
     sampler = valid_sampler(subject, Sampler(tuple(kinds), numeric_options(found.forward, names)), seed)
     return Task(subject, sampler, example_point(values, sampler, names))

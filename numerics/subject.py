@@ -11,7 +11,7 @@ import copy
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,11 @@ class Subject:
     any_keyword: bool
     theory: bool = False  # forward comes from a formula and runs in exact arithmetic only
     title: str = ""  # what the result is called; empty: the name of backward
+    shipped: Callable[..., Any] | None = None  # the compiled backward that the float runs measure
+    opaque: bool = False  # backward cannot run in exact arithmetic: its floats are compared
+    extra: Callable[[ExactRun], list[str]] | None = None  # a framework's own rules, as troubles of the contract
+    notes: tuple[str, ...] = ()  # what an adapter could not find, said with the contract
+    suspect: Callable[[Any, ExactRun], str] | None = None  # an adapter's own explanation of a refuted run
 
     def options_of(self, options: Mapping[str, Any]) -> dict[str, Any]:
         return {n: v for n, v in options.items() if self.any_keyword or n in self.keywords}
@@ -101,7 +106,7 @@ def make_subject(
         raise InputError(
             f"{_name(backward)} needs {', '.join(map(repr, unknown))}: the inputs of forward are {', '.join(names)}"
         )
-    if not positional and not any_keyword:
+    if not parameters:
         raise InputError(
             f"{_name(backward)} takes no arguments: expected {_name(backward)}(upstream, {', '.join(names)})"
         )
@@ -234,7 +239,9 @@ def run_exact(
             true = {n: true_gradient(adjoint, active[n]) for n in subject.wrt}
             ties = tuple(trace.ties)
             yours: dict[str, Any] = {}
-            if not only_true:
+            if not only_true and subject.opaque:
+                yours = measured(subject, point, parts, true)
+            elif not only_true:
                 with exact_modules(subject.backward):
                     constants = {n: _constant(v, shift.get(n)) for n, v in point.inputs.items()}
                     cache = None
@@ -249,6 +256,37 @@ def run_exact(
     return ExactRun(
         point, yours, true, parts, tuple(outputs), active, seeds, operations, ties, frozenset(trace.thresholds)
     )
+
+
+class Measured(Ball):
+    """A float of a black box, with the radius within which it counts as the exact value: see ``MEASURED_BITS``."""
+
+    __slots__ = ()
+
+
+#: A black box in float64 must agree in half of the digits of the largest entry.
+MEASURED_BITS = 26
+
+
+def measured(
+    subject: Subject, point: Point, upstream: Sequence[np.ndarray[Any, Any]], true: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the floats of a black box as balls that hold what half of the digits allow."""
+    found: dict[str, Any] = {}
+    for name, value in run_floats(subject, point, upstream, "float64").gradients.items():
+        if value is None:
+            found[name] = None
+            continue
+        array = np.asarray(value, dtype=float)
+        sizes = [abs(v.value) for v in true[name].reshape(-1) if v.value.is_finite()]
+        scale = max([*sizes, *(arb(float(v)) for v in np.abs(array[np.isfinite(array)]).reshape(-1))], default=arb(0))
+        radius = max(scale, arb(2) ** -900) * arb(2) ** -MEASURED_BITS
+        out = np.empty(array.shape, dtype=object)
+        for spot in np.ndindex(*array.shape):
+            number = arb(float(array[spot]))
+            out[spot] = Measured(number + radius * arb(0, 1) if number.is_finite() else number)
+        found[name] = out
+    return found
 
 
 def true_gradient(adjoint: Mapping[Ball, arb], leaves: Any) -> np.ndarray[Any, Any]:
@@ -280,6 +318,8 @@ class FloatRun:
 
 def run_floats(subject: Subject, point: Point, upstream: Sequence[np.ndarray[Any, Any]], dtype: str) -> FloatRun:
     """Run the person's backward as shipped, in a floating type."""
+    if subject.shipped is not None:
+        subject = replace(subject, backward=subject.shipped)
     inputs = {n: _cast(v, dtype) for n, v in point.inputs.items()}
     parts = [_cast(np.array(part), dtype) for part in upstream]
     parts = [part[()] if part.ndim == 0 else part for part in parts]
