@@ -16,7 +16,8 @@ from backproof.theory import gaussian
 from backproof.theory.activations import ACTIVATIONS, activation
 from backproof.theory.constants import number
 from backproof.theory.errors import InputError
-from backproof.theory.gaussian import GAINS, Moment, enclosure, gain, moment, moment_formula, value_and_slope
+from backproof.theory.gaussian import GAINS, Moment, gain, moment, moment_formula
+from backproof.theory.gaussian_integrals import enclosure, value_and_slope
 from backproof.theory.pieces import Piece, differentiated, pieces
 from backproof.theory.symbols import x
 

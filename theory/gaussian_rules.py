@@ -185,13 +185,15 @@ def _probability(mean: Expr, variance: Expr, left: Expr, right: Expr) -> Expr:
     if mean.has(I):
         raise NoRuleError
     scale = sqrt(2 * variance)
-    low = (left - mean) / scale if left != -oo else None
-    high = (right - mean) / scale if right != oo else None
-    if low is None:
-        return sympy.erfc(-high) / 2 if high != 0 else sympy.Rational(1, 2)
-    if high is None:
-        return sympy.erfc(low) / 2 if low != 0 else sympy.Rational(1, 2)
+    low: Expr = (left - mean) / scale if left != -oo else None
+    high: Expr = (right - mean) / scale if right != oo else None
+    if low is None or high is None:
+        return _half_line(-high if low is None else low)
     return (erf(high) - erf(low)) / 2
+
+
+def _half_line(start: Expr) -> Expr:
+    return sympy.erfc(start) / 2 if start != 0 else sympy.Rational(1, 2)
 
 
 def expectation(parts: tuple[Piece, ...], power: int, variance: Expr) -> Expr | None:

@@ -24,7 +24,8 @@ from . import initialisers
 from .activations import Activation, activation
 from .constants import number
 from .errors import InputError, Unsupported
-from .gaussian import enclosure, exact_number, moment, value_and_slope
+from .gaussian import exact_number, moment
+from .gaussian_integrals import enclosure, value_and_slope
 from .initialisers import Initialiser, initialiser
 from .pieces import Piece, differentiated, pieces
 from .supremum import exact

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cmp_to_key, lru_cache
 from math import factorial
+from typing import Any, TypeAlias
 
 import sympy
 from flint import arb, ctx, fmpq
@@ -86,7 +87,7 @@ def _compare(a: Growth, b: Growth) -> int:
     return (a * b.to(sympy.Integer(-1))).direction
 
 
-def _slope_bound(m: Growth, start: Fraction) -> arb:
+def slope_bound(m: Growth, start: Fraction) -> arb:
     """An upper bound of x·(log m)′(x) over all x ≥ start, where the highest coefficient of P is ≤ 0."""
     r = arb(fmpq(start.numerator, start.denominator))
     total = number(m.power) + (m.log / r.log() if m.log > 0 else arb(0))
@@ -112,7 +113,7 @@ def _supremum(m: Growth, start: Fraction, precision: int) -> arb:
         return arb(1)
     if m.direction >= 0:
         raise TailUndecided(f"{m} is unbounded")
-    if not _slope_bound(m, start) <= 0:
+    if not slope_bound(m, start) <= 0:
         raise TailUndecided(f"{m} is not yet decreasing at x = {start}")
     return value_at(m, start)
 
@@ -125,7 +126,8 @@ def value_at(m: Growth, start: Fraction) -> arb:
     return exponent.upper().exp().upper() * (r.log() ** m.log if m.log else 1)
 
 
-Coefficient = sympy.Expr | arb
+#: An exact constant, or a ball that holds the coefficient for every x of the tail (sympy.Expr or arb).
+Coefficient: TypeAlias = Any
 
 
 def _ball(c: Coefficient) -> arb:
@@ -197,7 +199,9 @@ class Tail:
 
     def parts(self) -> tuple[Tail, Coefficient, Tail]:
         """Growing part, constant, decaying part."""
-        growing, small, constant = {}, {}, sympy.Integer(0)
+        growing: dict[Growth, Coefficient] = {}
+        small: dict[Growth, Coefficient] = {}
+        constant = sympy.Integer(0)
         for m, c in self.terms.items():
             if m == ONE:
                 constant = c
