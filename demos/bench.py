@@ -65,7 +65,7 @@ def _plain_numba(row: Activation, points: Array) -> Contestant:
     from ..numerics.targets.numba_cpu import print_source
 
     namespace: dict[str, Any] = {}
-    source = print_source(_programs(row), dtype=points.dtype.name, cache=False)
+    source = print_source(_programs(row), dtype=points.dtype.name, cache=False, functions="library")
     exec(compile(source, "<generated>", "exec"), namespace)
     out = (np.empty_like(points), np.empty_like(points))
     return lambda: namespace["run"](points, *out)

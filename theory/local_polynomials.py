@@ -8,6 +8,7 @@ cell.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -162,6 +163,21 @@ def _proven_error(
             return arb.pos_inf()
         worst = worst.max(bound)
     return worst.upper()
+
+
+def proven_bound(
+    expression: sympy.Expr,
+    coefficients: Sequence[float | Fraction],
+    low: Fraction,
+    high: Fraction,
+    *,
+    multiplicity: int = 0,
+    cells: int = CELLS,
+) -> arb:
+    """A proven bound of |xᵐ·P(x) − f| / |f| over [low, high] for any polynomial P; ∞ where a cell is not enclosed."""
+    given = tuple(Fraction(c) for c in coefficients)
+    with flint.ctx.workprec(PRECISION):
+        return _proven_error(expression, arb(0), Fraction(0), multiplicity, given, low, high, False, cells)
 
 
 def _in_powers_of_x(coefficients: tuple[Fraction, ...], centre: Fraction, even: bool) -> arb_poly:

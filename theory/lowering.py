@@ -60,6 +60,7 @@ OPERATIONS: dict[str, Operation] = {
         Operation("add", 2, lambda a, b: a + b),
         Operation("sub", 2, lambda a, b: a - b),
         Operation("mul", 2, lambda a, b: a * b),
+        Operation("fma", 3, lambda a, b, c: a * b + c),  # rounded once
         Operation("div", 2, lambda a, b: a / b, safe=1),
         Operation("neg", 1, lambda a: -a),
         Operation("abs", 1, lambda a: abs(a)),

@@ -43,6 +43,8 @@ MOST_PATCHES = 12
 #: Half-widths tried for a local polynomial: at a zero in the origin, and at other roots.
 RADII_AT_ZERO = tuple(Fraction(n, 8) for n in (10, 8, 6, 4, 2, 1))
 RADII_AT_ROOTS = tuple(Fraction(n, 16) for n in (16, 12, 8, 4, 2, 1))
+#: Proven bits of a local polynomial whose results are rounded to 24: all but about one in 2¹⁵ are rounded correctly.
+SHORT_BITS = 40
 
 
 @dataclass
@@ -398,7 +400,7 @@ def _fit(e: Expr, zero: Zero, span: tuple[Expr, Expr], parity: int, bits: int) -
         if low is None or high is None or not low <= centre <= high:
             return None
         try:
-            return fit(e, root, multiplicity, low, high, even=even)
+            return fit(e, root, multiplicity, low, high, even=even, bits=53 if bits > 24 else SHORT_BITS)
         except Unsupported:
             continue
     return None

@@ -14,7 +14,7 @@ from ...theory.lowering import Program
 from ...theory.scaled_erfc import without_erfcx
 from .branches import Branch, plan
 from .printing import INDENT, identifier, operand_text, ordered, text_of
-from .rewriting import rewritten, shared_reciprocal, whole_expm1
+from .rewriting import fused, rewritten, shared_reciprocal, whole_expm1
 
 TABLE: dict[str, str] = {
     "add": "{0} + {1}",
@@ -53,7 +53,7 @@ TABLE: dict[str, str] = {
 }
 
 #: Operations computed by :mod:`..elementary`; for float32 results under the name with "short_" before it.
-VECTORISED = {"exp": 1, "expm1": 1, "log": 1, "log1p": 1, "erf": 1, "erfcx": 1, "copysign": 2}
+VECTORISED = {"fma": 3, "exp": 1, "expm1": 1, "log": 1, "log1p": 1, "erf": 1, "erfcx": 1, "copysign": 2}
 #: Where the elementary functions come from: imported, copied into the source, or the C library's (for comparison).
 SOURCES = ("package", "copied", "library")
 
@@ -95,8 +95,9 @@ def _table(program: Program, dtype: str) -> tuple[dict[str, str], tuple[str, ...
     """The table with elementary functions in place of the library's, and which of them the program calls."""
     table, used = dict(TABLE), []
     for operation, arity in VECTORISED.items():
-        name = operation if operation == "copysign" or dtype == "float64" else f"short_{operation}"
-        table[operation] = f"{name}({', '.join(('{0}', '{1}')[:arity])})"
+        exact = operation in ("fma", "copysign") or dtype == "float64"
+        name = operation if exact else f"short_{operation}"
+        table[operation] = f"{name}({', '.join(('{0}', '{1}', '{2}')[:arity])})"
         if operation in program.operations:
             used.append(name)
     return table, tuple(used)
@@ -105,7 +106,7 @@ def _table(program: Program, dtype: str) -> tuple[dict[str, str], tuple[str, ...
 def prepared(program: Program, dtype: str) -> Program:
     """The program as the elementary functions want it."""
     rules = (whole_expm1,) if dtype == "float64" else (whole_expm1, shared_reciprocal)
-    return rewritten(program, rules)
+    return fused(rewritten(program, rules))
 
 
 def _imports(table: Mapping[str, str], program: Program, used: Sequence[str], functions: str) -> list[str]:
@@ -140,15 +141,16 @@ def print_source(
     title: str = "",
     name: str = "run",
     cache: bool = True,
-    functions: str = "package",
+    functions: str | None = None,
 ) -> str:
     """A module with one function ``run(inputs…, outputs…)`` over one-dimensional contiguous arrays.
 
     Entries are computed in float64 and rounded once to ``dtype``. ``scalars`` names the inputs that are single numbers.
     The loop releases the GIL, so that several threads can share a large array; nothing is compiled in parallel mode,
     which would cost seconds. ``cache`` keeps the compiled code beside the file (source read from a pipe has no such
-    place). ``functions`` is one of :data:`SOURCES`.
+    place). ``functions`` is one of :data:`SOURCES`; what is not kept in a file must run without the package.
     """
+    functions = functions or ("package" if cache else "copied")
     if functions not in SOURCES:
         raise Unsupported(f"elementary functions come from {', '.join(SOURCES)}, not {functions!r}")
     if functions == "library":

@@ -1,0 +1,403 @@
+"""Elementary functions that LLVM can vectorise: no branch, no table, no library call; generated loops call them by name.
+
+Numba calls the C library once per entry for ``math.exp`` and its kin. Here each function is a clamp, a reduction of the
+argument (Cody & Waite, with fused multiply-adds), a polynomial, and an exponent put together from its bits; inlined
+into a loop, all of it becomes vector instructions.
+
+Two kinds: ``exp`` … for float64 results, and ``short_exp`` … for results that are rounded to float32 afterwards
+(relative error below 2⁻³⁵ and results below 2⁻¹⁰²⁰ not told from it). The polynomials come from
+:mod:`backproof.theory.minimax`; a test computes the coefficients again, proves the error of each polynomial in ball
+arithmetic, and bounds the rounding of the steps below.
+
+``emit`` prints the functions a kernel needs into its source: each must stand alone but for the names in this file.
+"""
+
+# ruff: noqa: E501  (one coefficient to a step)
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+#: What the names of operations in a program are called here, for results of 53 and of 24 bits.
+FUNCTIONS = ("exp", "expm1", "log", "log1p", "erf", "erfcx")
+
+
+@intrinsic
+def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+    """a·b + c, rounded once."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.fma(*values)
+
+    return types.float64(types.float64, types.float64, types.float64), code
+
+
+@intrinsic
+def bits_of(typingctx: Any, value: Any) -> Any:
+    """The bits of a float64 as an integer."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], ir.IntType(64))
+
+    return types.int64(types.float64), code
+
+
+@intrinsic
+def from_bits(typingctx: Any, value: Any) -> Any:
+    """The float64 with these bits."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], ir.DoubleType())
+
+    return types.float64(types.int64), code
+
+
+@intrinsic
+def copysign(typingctx: Any, magnitude: Any, sign: Any) -> Any:
+    """|magnitude| with the sign of the second argument."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = ir.FunctionType(values[0].type, [values[0].type] * 2)
+        return builder.call(builder.module.declare_intrinsic("llvm.copysign", [values[0].type], kind), values)
+
+    return types.float64(types.float64, types.float64), code
+
+
+# ---------------------------------------------------------------------------------------------------------- polynomials
+
+
+@numba.njit(forceinline=True)
+def exp_polynomial(r: float) -> float:
+    """(eʳ − 1 − r)/r² for -0.34668 ≤ r ≤ 0.34668."""
+    p = 2.087514663375448e-09
+    p = fma(p, r, 2.51089760639771e-08)
+    p = fma(p, r, 2.755740321938571e-07)
+    p = fma(p, r, 2.7557244381054654e-06)
+    p = fma(p, r, 2.480158717189315e-05)
+    p = fma(p, r, 0.00019841269885960349)
+    p = fma(p, r, 0.0013888888888962674)
+    p = fma(p, r, 0.008333333333321693)
+    p = fma(p, r, 0.04166666666666651)
+    p = fma(p, r, 0.16666666666666677)
+    p = fma(p, r, 0.5)
+    return p
+
+
+@numba.njit(forceinline=True)
+def short_exp_polynomial(r: float) -> float:
+    """(eʳ − 1 − r)/r² for -0.34668 ≤ r ≤ 0.34668."""
+    p = 2.756064562710984e-06
+    p = fma(p, r, 2.4875695373594e-05)
+    p = fma(p, r, 0.00019841359372781608)
+    p = fma(p, r, 0.0013888822751197756)
+    p = fma(p, r, 0.008333333246760031)
+    p = fma(p, r, 0.041666666883565)
+    p = fma(p, r, 0.16666666666867547)
+    p = fma(p, r, 0.4999999999981232)
+    return p
+
+
+@numba.njit(forceinline=True)
+def log_polynomial(r: float) -> float:
+    """(log(1 + r) − r)/r² for -0.292969 ≤ r ≤ 0.416016."""
+    p = 0.022163742809512853
+    p = fma(p, r, -0.05385639072222398)
+    p = fma(p, r, 0.06070822587573293)
+    p = fma(p, r, -0.05206142090777573)
+    p = fma(p, r, 0.05024763064794082)
+    p = fma(p, r, -0.054747210885320474)
+    p = fma(p, r, 0.059026128767978116)
+    p = fma(p, r, -0.06261088582132737)
+    p = fma(p, r, 0.06665932654633622)
+    p = fma(p, r, -0.07142022069900104)
+    p = fma(p, r, 0.07692299814415397)
+    p = fma(p, r, -0.0833337141965617)
+    p = fma(p, r, 0.09090910825768823)
+    p = fma(p, r, -0.09999998929474153)
+    p = fma(p, r, 0.11111111046156569)
+    p = fma(p, r, -0.12500000017996798)
+    p = fma(p, r, 0.14285714286820153)
+    p = fma(p, r, -0.16666666666500407)
+    p = fma(p, r, 0.1999999999999156)
+    p = fma(p, r, -0.250000000000007)
+    p = fma(p, r, 0.33333333333333354)
+    p = fma(p, r, -0.5)
+    return p
+
+
+@numba.njit(forceinline=True)
+def short_log_polynomial(r: float) -> float:
+    """(log(1 + r) − r)/r² for -0.292969 ≤ r ≤ 0.416016."""
+    p = -0.039468301275270984
+    p = fma(p, r, 0.07969715429648683)
+    p = fma(p, r, -0.08233063949632186)
+    p = fma(p, r, 0.07682625887836189)
+    p = fma(p, r, -0.08181666323958846)
+    p = fma(p, r, 0.09075213315580226)
+    p = fma(p, r, -0.1001010745984329)
+    p = fma(p, r, 0.11112575499110504)
+    p = fma(p, r, -0.12499646208572877)
+    p = fma(p, r, 0.1428565989206085)
+    p = fma(p, r, -0.1666667301141898)
+    p = fma(p, r, 0.20000000858261757)
+    p = fma(p, r, -0.24999999949635224)
+    p = fma(p, r, 0.33333333328987585)
+    p = fma(p, r, -0.5000000000011056)
+    return p
+
+
+@numba.njit(forceinline=True)
+def erfcx_polynomial(r: float) -> float:
+    """(1 + 2u)·erfcx(u), r = (u − 4)/(u + 4) for -1 ≤ r ≤ 1."""
+    p = -2.5638349711686097e-10
+    p = fma(p, r, 9.310247446795864e-10)
+    p = fma(p, r, 3.113054429056532e-09)
+    p = fma(p, r, -1.234608274818641e-08)
+    p = fma(p, r, -2.04148770178154e-08)
+    p = fma(p, r, 1.0633683246357831e-07)
+    p = fma(p, r, 7.725441623568648e-08)
+    p = fma(p, r, -8.210918471525219e-07)
+    p = fma(p, r, 2.921749372525843e-07)
+    p = fma(p, r, 5.706602998106759e-06)
+    p = fma(p, r, -1.1221411244502753e-05)
+    p = fma(p, r, -2.4397745887878026e-05)
+    p = fma(p, r, 0.0001506215409218899)
+    p = fma(p, r, -0.00019925714668394138)
+    p = fma(p, r, -0.0007577732750548338)
+    p = fma(p, r, 0.005031970067637545)
+    p = fma(p, r, -0.016197734057478905)
+    p = fma(p, r, 0.037167515526565324)
+    p = fma(p, r, -0.06633036581241789)
+    p = fma(p, r, 0.09373283499909295)
+    p = fma(p, r, -0.10103906603628876)
+    p = fma(p, r, 0.06809705425466918)
+    p = fma(p, r, 0.01537965210261937)
+    p = fma(p, r, -0.1396211168405623)
+    p = fma(p, r, 1.2329951186255526)
+    return p
+
+
+@numba.njit(forceinline=True)
+def short_erfcx_polynomial(r: float) -> float:
+    """(1 + 2u)·erfcx(u), r = (u − 4)/(u + 4) for -1 ≤ r ≤ 1."""
+    p = 1.0273677118328479e-08
+    p = fma(p, r, -4.518611985568474e-07)
+    p = fma(p, r, 4.1508132849153055e-07)
+    p = fma(p, r, 5.04953667967669e-06)
+    p = fma(p, r, -1.1357876134490497e-05)
+    p = fma(p, r, -2.3720252933641964e-05)
+    p = fma(p, r, 0.00015071664000877928)
+    p = fma(p, r, -0.00019968246930410788)
+    p = fma(p, r, -0.0007578150324049749)
+    p = fma(p, r, 0.0050321334400655875)
+    p = fma(p, r, -0.01619772280765211)
+    p = fma(p, r, 0.03716747840822559)
+    p = fma(p, r, -0.06633036755539695)
+    p = fma(p, r, 0.09373283958585114)
+    p = fma(p, r, -0.10103906589977271)
+    p = fma(p, r, 0.06809705399645453)
+    p = fma(p, r, 0.015379652098518638)
+    p = fma(p, r, -0.13962111683629524)
+    p = fma(p, r, 1.2329951186255723)
+    return p
+
+
+@numba.njit(forceinline=True)
+def erf_polynomial(r: float) -> float:
+    """erf(u)/u, r = u² for 0 ≤ r ≤ 0.765625."""
+    p = -8.655108804527107e-10
+    p = fma(p, r, 1.4118046244490287e-08)
+    p = fma(p, r, -1.6288376453669065e-07)
+    p = fma(p, r, 1.6456517921379791e-06)
+    p = fma(p, r, -1.4925381430752177e-05)
+    p = fma(p, r, 0.0001205532432281099)
+    p = fma(p, r, -0.0008548326839327011)
+    p = fma(p, r, 0.005223977622953464)
+    p = fma(p, r, -0.026866170644932245)
+    p = fma(p, r, 0.112837916709543)
+    p = fma(p, r, -0.37612638903183737)
+    p = fma(p, r, 1.1283791670955126)
+    return p
+
+
+@numba.njit(forceinline=True)
+def short_erf_polynomial(r: float) -> float:
+    """erf(u)/u, r = u² for 0 ≤ r ≤ 0.765625."""
+    p = 1.171215730477659e-06
+    p = fma(p, r, -1.4281034931788767e-05)
+    p = fma(p, r, 0.00012006629944929052)
+    p = fma(p, r, -0.0008546152731098558)
+    p = fma(p, r, 0.005223920158174075)
+    p = fma(p, r, -0.02686616206521889)
+    p = fma(p, r, 0.11283791606461213)
+    p = fma(p, r, -0.37612638901305895)
+    p = fma(p, r, 1.128379167095421)
+    return p
+
+
+# ------------------------------------------------------------------------------------------------ for float64 results
+#
+# x = k·log 2 + r: adding 1.5·2⁵² to x/log 2 leaves k in the last bits. log 2 = 0x1.62e42fefa38p-1 + rest, the first with
+# 42 bits, so that k times it is exact.
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def exp(x: float) -> float:
+    """eˣ; 2ᵏ is applied in two steps, so that subnormal results are rounded and not flushed."""
+    x = 710.0 if x > 710.0 else x
+    x = -746.0 if x < -746.0 else x
+    z = fma(x, 1.4426950408889634, 6755399441055744.0)
+    k = z - 6755399441055744.0
+    a = fma(k, -0.6931471805598903, x)
+    b = k * 5.497923018708371e-14
+    r = a - b
+    p = fma(r * r, exp_polynomial(r), (a - r) - b)
+    n = (bits_of(z) << 32) >> 32
+    half = n >> 1
+    scale = from_bits((half + 1023) << 52)
+    high = 1.0 + r
+    low = (1.0 - high) + r
+    return (high + (low + p)) * scale * from_bits((n - half + 1023) << 52)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def expm1(x: float) -> float:
+    """eˣ − 1, to full relative accuracy near 0."""
+    given = x
+    x = 710.0 if x > 710.0 else x
+    x = -64.0 if x < -64.0 else x
+    z = fma(x, 1.4426950408889634, 6755399441055744.0)
+    k = z - 6755399441055744.0
+    a = fma(k, -0.6931471805598903, x)
+    b = k * 5.497923018708371e-14
+    r = a - b
+    p = fma(r * r, exp_polynomial(r), (a - r) - b)
+    scale = from_bits((bits_of(z) + 1022) << 52)
+    scaled = 2.0 * fma(p, scale, fma(r, scale, scale - 0.5))
+    return given if abs(given) < 1e-17 else scaled
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def log(x: float) -> float:
+    """log x; −∞ at 0, NaN below."""
+    y = x * 18014398509481984.0 if x < 2.2250738585072014e-308 else x
+    shift = -54.0 if x < 2.2250738585072014e-308 else 0.0
+    n = (bits_of(y) - 4604544271217802189) >> 52
+    k = float(n) + shift
+    f = from_bits(bits_of(y) - (n << 52)) - 1.0
+    high = fma(k, 0.6931471805598903, f)
+    low = fma(k, 0.6931471805598903, -high) + f
+    result = high + (low + fma(f * f, log_polynomial(f), k * 5.497923018708371e-14))
+    result = result if x < math.inf else x
+    return result if x > 0.0 or x != x else (-math.inf if x == 0.0 else math.nan)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def log1p(x: float) -> float:
+    """log(1 + x), to full relative accuracy near 0; −∞ at −1, NaN below."""
+    u = 1.0 + x
+    n = (bits_of(u) - 4604544271217802189) >> 52
+    k = float(n)
+    twice = from_bits((1024 - n) << 52)
+    f = fma(0.5 * x, twice, fma(0.5, twice, -1.0))
+    high = fma(k, 0.6931471805598903, f)
+    low = fma(k, 0.6931471805598903, -high) + f
+    result = high + (low + fma(f * f, log_polynomial(f), k * 5.497923018708371e-14))
+    result = result if 1e-17 < abs(x) < math.inf else x
+    return result if x > -1.0 or x != x else (-math.inf if x == -1.0 else math.nan)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def erfcx(u: float) -> float:
+    """exp(u²)·erfc(u) for u ≥ 0."""
+    u = 1e300 if u > 1e300 else u
+    t = (u - 4.0) / (u + 4.0)
+    return erfcx_polynomial(t) / fma(2.0, u, 1.0)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def erf(x: float) -> float:
+    """The error function: odd polynomial near 0, 1 − exp(−x²)·erfcx(|x|) beyond."""
+    u = 7.0 if abs(x) > 7.0 else abs(x)
+    square = u * u
+    rest = fma(u, u, -square)
+    e = exp(-square)
+    far = 1.0 - (e - e * rest) * erfcx(u)
+    near = u * erf_polynomial(0.765625 if square > 0.765625 else square)
+    return copysign(near if u < 0.875 else far, x)
+
+
+# ------------------------------------------------------------------------------------------------ for float32 results
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def short_exp(x: float) -> float:
+    """eˣ for results of 24 bits; beyond ±708 it stays where it is, which float32 cannot see."""
+    x = 709.0 if x > 709.0 else x
+    x = -708.0 if x < -708.0 else x
+    z = fma(x, 1.4426950408889634, 6755399441056767.0)
+    k = z - 6755399441056767.0
+    r = fma(k, -0.6931471805599453, x)
+    scale = from_bits(bits_of(z) << 52)
+    return fma(fma(r * r, short_exp_polynomial(r), r), scale, scale)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def short_expm1(x: float) -> float:
+    """eˣ − 1 for results of 24 bits."""
+    x = 709.0 if x > 709.0 else x
+    x = -708.0 if x < -708.0 else x
+    z = fma(x, 1.4426950408889634, 6755399441056767.0)
+    k = z - 6755399441056767.0
+    r = fma(k, -0.6931471805599453, x)
+    scale = from_bits(bits_of(z) << 52)
+    return fma(fma(r * r, short_exp_polynomial(r), r), scale, scale - 1.0)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def short_log(x: float) -> float:
+    """log x for results of 24 bits; −∞ at 0, NaN below."""
+    y = x * 18014398509481984.0 if x < 2.2250738585072014e-308 else x
+    shift = -54.0 if x < 2.2250738585072014e-308 else 0.0
+    n = (bits_of(y) - 4604544271217802189) >> 52
+    f = from_bits(bits_of(y) - (n << 52)) - 1.0
+    result = fma(float(n) + shift, 0.6931471805599453, fma(f * f, short_log_polynomial(f), f))
+    result = result if x < math.inf else x
+    return result if x > 0.0 or x != x else (-math.inf if x == 0.0 else math.nan)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def short_log1p(x: float) -> float:
+    """log(1 + x) for results of 24 bits; −∞ at −1, NaN below."""
+    u = 1.0 + x
+    n = (bits_of(u) - 4604544271217802189) >> 52
+    twice = from_bits((1024 - n) << 52)
+    f = fma(0.5 * x, twice, fma(0.5, twice, -1.0))
+    result = fma(float(n), 0.6931471805599453, fma(f * f, short_log_polynomial(f), f))
+    result = result if x < math.inf else x
+    return result if x > -1.0 or x != x else (-math.inf if x == -1.0 else math.nan)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def short_erfcx(u: float) -> float:
+    """exp(u²)·erfc(u) for u ≥ 0, for results of 24 bits; one division for both quotients."""
+    u = 1e150 if u > 1e150 else u
+    right = fma(2.0, u, 1.0)
+    inverse = 1.0 / ((u + 4.0) * right)
+    t = (u - 4.0) * right * inverse
+    return short_erfcx_polynomial(t) * (u + 4.0) * inverse
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def short_erf(x: float) -> float:
+    """The error function for results of 24 bits."""
+    u = 7.0 if abs(x) > 7.0 else abs(x)
+    square = u * u
+    far = 1.0 - short_exp(-square) * short_erfcx(u)
+    near = u * short_erf_polynomial(0.765625 if square > 0.765625 else square)
+    return copysign(near if u < 0.875 else far, x)

@@ -1,0 +1,171 @@
+"""Elementary functions: coefficients found again, polynomials proven again, functions held against balls."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import re
+
+import flint
+import numba
+import numpy as np
+import pytest
+from flint import arb
+
+from backproof.numerics import elementary
+from backproof.numerics.kernels import kernel
+from backproof.theory.minimax import POLYNOMIALS, coefficients
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.getbasetemp() / "kernels"
+    folder.mkdir(exist_ok=True)
+    monkeypatch.setenv("BACKPROOF_CACHE", str(folder))
+
+
+def _function_of(name):
+    short = "short_" if name.endswith("_short") else ""
+    return getattr(elementary, f"{short}{name.removesuffix('_short')}_polynomial")
+
+
+def _written(name):
+    """The coefficients in the source, constant first."""
+    tree = ast.parse(inspect.getsource(_function_of(name).py_func))
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            value = node.value.args[2] if isinstance(node.value, ast.Call) else node.value
+            found.append(ast.literal_eval(value))
+    return tuple(reversed(found))
+
+
+# ---------------------------------------------------------------------------------------------------------- polynomials
+
+
+@pytest.mark.parametrize("row", POLYNOMIALS.values(), ids=list(POLYNOMIALS))
+def test_the_coefficients_in_the_source_are_the_minimax_ones(row):
+    assert _written(row.name) == coefficients(row)
+
+
+@pytest.mark.parametrize("row", POLYNOMIALS.values(), ids=list(POLYNOMIALS))
+def test_the_error_of_each_polynomial_is_proven(row):
+    assert row.error(_written(row.name)) < arb(2) ** -row.proven_bits
+
+
+@pytest.mark.parametrize("row", POLYNOMIALS.values(), ids=list(POLYNOMIALS))
+def test_a_wrong_coefficient_is_not_proven(row):
+    wrong = list(_written(row.name))
+    wrong[1] *= 1 + 2.0 ** -(row.proven_bits - 12)
+    assert not row.error(tuple(wrong)) < arb(2) ** -row.proven_bits
+
+
+@pytest.mark.parametrize("name", ["exp", "log", "erf_short"])
+def test_no_lower_degree_would_do(name):
+    import dataclasses
+
+    row = POLYNOMIALS[name]
+    lower = dataclasses.replace(row, degree=row.degree - 2)
+    assert not row.error(coefficients(lower)) < arb(2) ** -row.proven_bits
+
+
+# ------------------------------------------------------------------------------------------------------------ functions
+
+
+def _over(function):
+    @numba.njit(error_model="numpy")
+    def run(points, out):
+        for i in range(out.size):
+            out[i] = function(points[i])
+
+    def whole(points):
+        out = np.empty_like(points)
+        run(points, out)
+        return out
+
+    return whole
+
+
+EXACT = {
+    "exp": lambda v: v.exp(),
+    "expm1": lambda v: v.expm1(),
+    "log": lambda v: v.log(),
+    "log1p": lambda v: v.log1p(),
+    "erf": lambda v: v.erf(),
+    "erfcx": lambda v: (v * v).exp() * v.erfc(),
+}
+rng = np.random.default_rng(5)
+TINY = rng.choice([-1, 1], 800) * np.exp(-rng.uniform(0, 60, 800))
+POSITIVE = np.exp(rng.uniform(-707, 709, 1500))
+POINTS = {
+    "exp": np.concatenate([rng.uniform(-708, 709, 2000), TINY, [-708.3, 709.7, 0.34657359, 1.0397207]]),
+    "expm1": np.concatenate([rng.uniform(-40, 40, 1500), rng.uniform(-1, 1, 1500), TINY, [709.7]]),
+    "log": np.concatenate([POSITIVE, rng.uniform(0.5, 2, 2000), 1 + TINY[np.abs(TINY) > 1e-15] / 8, [5e-324, 1e-310]]),
+    "log1p": np.concatenate([POSITIVE, rng.uniform(0, 1, 1500), rng.uniform(-0.99, 0, 500), TINY[np.abs(TINY) < 1]]),
+    "erf": np.concatenate([rng.uniform(-7, 7, 2000), TINY]),
+    "erfcx": np.concatenate([rng.uniform(0, 30, 2000), np.abs(TINY), POSITIVE[POSITIVE > 1e-300]]),
+}
+#: ULP of float64 (measured 0.53, 1.33, 0.80, 1.18, 1.40, 4.7; erfcx loses at t = −1, where its terms alternate).
+MOST = {"exp": 0.6, "expm1": 1.5, "log": 0.9, "log1p": 1.3, "erf": 1.6, "erfcx": 5.0}
+
+
+@pytest.mark.parametrize("name", elementary.FUNCTIONS)
+def test_functions_against_balls(name):
+    for short in ("", "short_"):
+        points = POINTS[name]
+        if short and name in ("exp", "expm1"):
+            points = points[np.abs(points) < 708]  # the range that float32 can see, and more
+        got = _over(getattr(elementary, short + name))(points)
+        with flint.ctx.workprec(200):
+            exact = [EXACT[name](arb(point)) for point in points.tolist()]
+            errors = [abs(arb(value) - e) for value, e in zip(got.tolist(), exact, strict=True)]
+            if short:
+                assert max(float(error / abs(e)) for error, e in zip(errors, exact, strict=True)) < 2.0**-40
+            else:
+                assert (
+                    max(float(error / math.ulp(float(e))) for error, e in zip(errors, exact, strict=True)) < MOST[name]
+                )
+
+
+@pytest.mark.parametrize("short", ["", "short_"])
+def test_special_arguments(short):
+    inf, nan = math.inf, math.nan
+    cases = {
+        "exp": {nan: nan, -0.0: 1.0},
+        "expm1": {nan: nan, -inf: -1.0, 0.0: 0.0},
+        "log": {nan: nan, inf: inf, 0.0: -inf, -1.0: nan, -inf: nan, 1.0: 0.0},
+        "log1p": {nan: nan, inf: inf, -1.0: -inf, -2.0: nan, -inf: nan, 0.0: 0.0},
+        "erf": {nan: nan, inf: 1.0, -inf: -1.0, 0.0: 0.0},
+        "erfcx": {nan: nan, 0.0: 1.0},
+    }
+    if not short:
+        cases["exp"] |= {inf: inf, -inf: 0.0, 709.79: inf, -746.0: 0.0}
+        cases["expm1"] |= {inf: inf}
+    for name, expected in cases.items():
+        got = _over(getattr(elementary, short + name))(np.array(list(expected)))
+        np.testing.assert_allclose(got, list(expected.values()), rtol=1e-12 if short else 3e-16, atol=0)
+
+
+def test_subnormal_results_are_rounded_not_flushed():
+    points = np.linspace(-744.4, -708.5, 400)
+    got = _over(elementary.exp)(points)
+    with flint.ctx.workprec(200):
+        for point, value in zip(points.tolist(), got.tolist(), strict=True):
+            assert abs(arb(value) - arb(point).exp()) < 0.76 * arb(2) ** -1074
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["sigmoid", "silu", "gelu", "elu", "softplus", "mish", "tanh", "erf"])
+def test_loops_are_vectorised(name, dtype):
+    """The compiled loop multiplies and adds in vectors of at least four, and calls no function of the C library."""
+    run = kernel(name, dtype)._run((0, 1))
+    run = run if run.signatures else run.__wrapped__
+    code = run.inspect_asm(run.signatures[0])
+    if not re.search(r"\bv?f?m(ul|add)\w*pd\b", code):
+        pytest.skip("assembly of another processor")
+    packed = len(re.findall(r"\bvfn?m(?:add|sub)\d+pd\b.*%[yz]mm", code))
+    scalar_calls = re.findall(r"\b(?:exp|expm1|log1p|erfc?|tanh)@PLT|\$(?:exp|expm1|log1p|erfc?|tanh)\b", code)
+    assert not scalar_calls
+    assert packed >= 8

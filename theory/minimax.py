@@ -1,0 +1,279 @@
+"""Minimax polynomials (Remez) for the elementary functions of the kernels, and the proof of their errors.
+
+A row of :data:`POLYNOMIALS` says which function is approximated, where, in which form and to what degree. The exchange
+algorithm runs in ball arithmetic far above the 53 bits wanted; the coefficients are then rounded to float64 (one of
+them may be split in two). :func:`proven_error` bounds the relative error of the *rounded* polynomial over the whole
+interval by Taylor expansion with enclosed remainders, so nothing depends on how the coefficients were found.
+
+Source: E. Remez (1934); Cheney, Introduction to Approximation Theory, chapter 3; the variable (u − k)/(u + k) for
+erfcx: Shepherd & Laframboise, Math. Comp. 36 (1981).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import flint
+import sympy
+from flint import arb, arb_mat, arb_poly
+
+from .enclosures import taylor
+from .errors import Unsupported
+from .local_polynomials import proven_bound
+from .symbols import x
+
+#: Working precision of the exchange and of the proofs.
+PRECISION = 360
+#: Points between which an extremum of the error is sought, per coefficient.
+POINTS_PER_COEFFICIENT = 16
+ROUNDS = 30
+#: erf is odd: erf(u)/u is a polynomial in u² up to here, beyond it is 1 − exp(−u²)·erfcx(u).
+ERF_END = Fraction(7, 8)
+#: Where the variable (u − k)/(u + k) of the scaled complementary error function is 0.
+ERFCX_CENTRE = 4
+
+
+@dataclass(frozen=True)
+class Minimax:
+    """P ≈ ``target`` on [``low``, ``high``], the maximum of |P − target|·``weight`` as small as the degree allows."""
+
+    name: str
+    low: Fraction
+    high: Fraction
+    degree: int
+    target: Callable[[arb], arb]
+    weight: Callable[[arb], arb]
+    #: the relative error of the function computed from P that is proven, as a power of two
+    proven_bits: int
+    error: Callable[[tuple[float, ...]], arb]
+
+
+def coefficients(row: Minimax) -> tuple[float, ...]:
+    """The coefficients of the minimax polynomial, constant first, rounded to float64."""
+    with flint.ctx.workprec(PRECISION):
+        nodes = _chebyshev_extrema(row.degree + 2, row.low, row.high)
+        grid = _grid(row)
+        values = [(point, row.target(point), row.weight(point)) for point in grid]
+        polynomial = arb_poly([0])
+        for _ in range(ROUNDS):
+            polynomial, level = _levelled(row, nodes)
+            errors = [(t - polynomial(p)) * w for p, t, w in values]
+            nodes, largest = _exchange(grid, errors, row.degree + 2)
+            if abs(largest) < abs(level) * (1 + arb(2) ** -7):
+                break
+        return tuple(float(polynomial[k].mid()) for k in range(row.degree + 1))
+
+
+def _chebyshev_extrema(count: int, low: Fraction, high: Fraction) -> list[arb]:
+    a, b = _ball(low), _ball(high)
+    # neither the ends nor the middle itself: a target may be a limit there
+    middle, half = (a + b) / 2 + arb(2) ** -40, (b - a) / 2 * (1 - arb(2) ** -12)
+    return [(middle - half * (arb.pi() * k / (count - 1)).cos()).mid() for k in range(count)]
+
+
+def _grid(row: Minimax) -> list[arb]:
+    return _chebyshev_extrema(POINTS_PER_COEFFICIENT * (row.degree + 2) + 1, row.low, row.high)
+
+
+def _levelled(row: Minimax, nodes: list[arb]) -> tuple[arb_poly, arb]:
+    """The polynomial whose weighted error is ±E at the nodes, and E."""
+    size = len(nodes)
+    rows, right = [], []
+    for k, node in enumerate(nodes):
+        powers = [arb(1)]
+        for _ in range(row.degree):
+            powers.append(powers[-1] * node)
+        rows.append([*powers, (-1) ** k / row.weight(node)])
+        right.append([row.target(node)])
+    solution = arb_mat(size, size, [v for line in rows for v in line]).solve(
+        arb_mat(size, 1, [v for line in right for v in line])
+    )
+    found = [solution[k, 0].mid() for k in range(size)]
+    return arb_poly(found[:-1]), found[-1]
+
+
+def _exchange(grid: list[arb], errors: list[arb], count: int) -> tuple[list[arb], arb]:
+    """Points of alternating sign where the error is largest, ``count`` of them."""
+    chosen: list[tuple[arb, arb]] = []
+    for point, error in zip(grid, errors, strict=True):
+        middle = error.mid()
+        if chosen and (chosen[-1][1] > 0) == (middle > 0):
+            if abs(middle) > abs(chosen[-1][1]):
+                chosen[-1] = (point, middle)
+        else:
+            chosen.append((point, middle))
+    while len(chosen) > count:  # drop the smaller end: the alternation stays
+        chosen.pop(0 if abs(chosen[0][1]) < abs(chosen[-1][1]) else -1)
+    if len(chosen) < count:
+        raise Unsupported(f"the error alternates {len(chosen)} times, {count} wanted: raise the precision")
+    return [p for p, _ in chosen], max((abs(e) for _, e in chosen), key=float)
+
+
+def _ball(value: Fraction) -> arb:
+    return arb(value.numerator) / value.denominator
+
+
+# --------------------------------------------------------------------------------------------------------------- proofs
+
+
+def _of_exp(rounded: tuple[float, ...]) -> arb:
+    """|r + r²·P(r) − (eʳ − 1)| / |eʳ − 1| over the reduced interval (for eʳ itself the error is smaller)."""
+    return proven_bound(sympy.exp(x) - 1, (1, 0, *rounded), EXP_LOW, EXP_HIGH, multiplicity=1, cells=64)
+
+
+def _of_log(rounded: tuple[float, ...]) -> arb:
+    """|f + f²·P(f) − log(1 + f)| / |log(1 + f)| over the reduced interval."""
+    return proven_bound(sympy.log(1 + x), (1, 0, *rounded), LOG_LOW, LOG_HIGH, multiplicity=1, cells=128)
+
+
+def _of_erf(rounded: tuple[float, ...]) -> arb:
+    """|u·P(u²) − erf(u)| / |erf(u)| for 0 ≤ u ≤ ERF_END."""
+    in_u = [c for v in rounded for c in (v, 0.0)]
+    return proven_bound(sympy.erf(x), (in_u[0], 0, *in_u[1:]), Fraction(0), ERF_END, multiplicity=1, cells=64)
+
+
+def _erfcx_target(t: arb) -> arb:
+    """(1 + 2u)·erfcx(u) at u = k(1 + t)/(1 − t): between 1 and 1.2 for every u ≥ 0."""
+    u = ERFCX_CENTRE * (1 + t) / (1 - t)
+    return (1 + 2 * u) * (u * u).exp() * u.erfc()
+
+
+#: From here on the asymptotic series is used in the proof, in 1/u.
+ERFCX_FAR = 8
+ERFCX_TERMS = 30
+
+
+def _of_erfcx(rounded: tuple[float, ...]) -> arb:
+    """The relative error over all u ≥ 0: Taylor models in u up to 8, in 1/u beyond."""
+    with flint.ctx.workprec(PRECISION):
+        return _of_erfcx_here(arb_poly([arb(c) for c in rounded]))
+
+
+def _of_erfcx_here(polynomial: arb_poly) -> arb:
+    near = _worst(_cells(Fraction(0), Fraction(ERFCX_FAR), 256), lambda m, order: _near(polynomial, m, order))
+    remainder = _asymptotic_remainder()
+    far = _worst(
+        _cells(Fraction(0), Fraction(1, ERFCX_FAR), 64), lambda m, order: _far(polynomial, m, order), remainder
+    )
+    return near.max(far)
+
+
+def _cells(low: Fraction, high: Fraction, count: int) -> Iterable[tuple[arb, arb]]:
+    """(middle, whole cell) as balls."""
+    width = (high - low) / count
+    for k in range(count):
+        left, right = low + k * width, low + (k + 1) * width
+        yield _ball((left + right) / 2), _ball(left).union(_ball(right))
+
+
+_Series = Callable[[arb, int], tuple[list[arb], list[arb]]]
+
+
+def _worst(cells: Iterable[tuple[arb, arb]], series: _Series, slack: arb | int = 0) -> arb:
+    """max |p − f|/|f| (+ ``slack`` absolute), both given by Taylor coefficients at a point and over a whole cell."""
+    worst, order = arb(0), 20
+    for middle, cell in cells:
+        reach = (cell - middle).abs_upper()
+        (p, f), (p_rest, f_rest) = series(middle, order), series(cell, order)
+        difference = sum((abs(p[k] - f[k]).abs_upper() * reach**k for k in range(order)), arb(slack))
+        difference += (abs(p_rest[order]) + abs(f_rest[order])).abs_upper() * reach**order
+        smallest = f[0].abs_lower() - sum((f[k].abs_upper() * reach**k for k in range(1, order)), arb(slack))
+        smallest -= f_rest[order].abs_upper() * reach**order
+        if not smallest > 0:
+            return arb.pos_inf()
+        worst = worst.max((difference / smallest).abs_upper())
+    return worst
+
+
+def _composed(polynomial: arb_poly, inner: flint.arb_series) -> list[arb]:
+    total = flint.arb_series([0], inner.prec)
+    for k in range(polynomial.degree(), -1, -1):
+        total = total * inner + polynomial[k]
+    return [total[k] for k in range(inner.prec)]
+
+
+def _near(polynomial: arb_poly, u: arb, order: int) -> tuple[list[arb], list[arb]]:
+    flint.ctx.cap = order + 1
+    s = flint.arb_series([u, 1], order + 1)
+    t = 1 - 2 * ERFCX_CENTRE / (s + ERFCX_CENTRE)  # u once: a tighter enclosure than the quotient
+    target = taylor((1 + 2 * x) * sympy.exp(x**2) * sympy.erfc(x), u, order)
+    if target is None:
+        raise Unsupported("erfcx could not be expanded")
+    return _composed(polynomial, t), list(target)
+
+
+def _far(polynomial: arb_poly, v: arb, order: int) -> tuple[list[arb], list[arb]]:
+    """Both as series in v = 1/u: (1 + 2u)·erfcx(u) = (v + 2)/√π · Σ (−1)ᵏ(2k − 1)!!/2ᵏ v²ᵏ."""
+    flint.ctx.cap = order + 1
+    s = flint.arb_series([v, 1], order + 1)
+    t = 2 / (1 + ERFCX_CENTRE * s) - 1
+    total, coefficient = flint.arb_series([0], order + 1), arb(1)
+    power = flint.arb_series([1], order + 1)
+    for k in range(ERFCX_TERMS):
+        total = total + power * coefficient
+        power = power * s * s
+        coefficient = -coefficient * (2 * k + 1) / 2
+    target = (s + 2) * total / arb.pi().sqrt()
+    return _composed(polynomial, t), [target[k] for k in range(order + 1)]
+
+
+def _asymptotic_remainder() -> arb:
+    """The first term left out at u = ERFCX_FAR bounds the error of the series beyond (Abramowitz & Stegun 7.1.24)."""
+    term = arb(1)
+    for k in range(ERFCX_TERMS):
+        term = term * (2 * k + 1) / (2 * ERFCX_FAR**2)
+    return (term * (2 + arb(1) / ERFCX_FAR) / arb.pi().sqrt()).upper()
+
+
+# ---------------------------------------------------------------------------------------------------------------- table
+
+#: r of exp: half of log 2 and a little for the rounding of k.
+EXP_LOW, EXP_HIGH = Fraction(-355, 1024), Fraction(355, 1024)
+#: f of log(1 + f): √½ − 1 and √2 − 1, and a little.
+LOG_LOW, LOG_HIGH = Fraction(-150, 512), Fraction(213, 512)
+
+
+def _exp_row(name: str, degree: int, bits: int) -> Minimax:
+    return Minimax(
+        name, EXP_LOW, EXP_HIGH, degree, lambda r: (r.expm1() - r) / (r * r), lambda r: abs(r * r / r.expm1()), bits,
+        _of_exp,
+    )  # fmt: skip
+
+
+def _log_row(name: str, degree: int, bits: int) -> Minimax:
+    return Minimax(
+        name, LOG_LOW, LOG_HIGH, degree, lambda f: (f.log1p() - f) / (f * f), lambda f: abs(f * f / f.log1p()), bits,
+        _of_log,
+    )  # fmt: skip
+
+
+def _erfcx_row(name: str, degree: int, bits: int) -> Minimax:
+    return Minimax(
+        name, Fraction(-1), Fraction(1), degree, _erfcx_target, lambda t: 1 / _erfcx_target(t), bits, _of_erfcx
+    )
+
+
+def _erf_row(name: str, degree: int, bits: int) -> Minimax:
+    def target(square: arb) -> arb:
+        root = square.sqrt()
+        return root.erf() / root
+
+    return Minimax(name, Fraction(0), ERF_END**2, degree, target, lambda square: 1 / target(square), bits, _of_erf)
+
+
+#: What :mod:`backproof.numerics.elementary` is made of; "short" ones serve results of 24 bits.
+POLYNOMIALS: dict[str, Minimax] = {
+    row.name: row
+    for row in (
+        _exp_row("exp", 10, 59),
+        _exp_row("exp_short", 7, 43),
+        _log_row("log", 21, 57),
+        _log_row("log_short", 14, 42),
+        _erfcx_row("erfcx", 24, 53),
+        _erfcx_row("erfcx_short", 18, 40),
+        _erf_row("erf", 11, 53),
+        _erf_row("erf_short", 8, 41),
+    )
+}
