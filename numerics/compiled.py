@@ -29,9 +29,13 @@ Array = npt.NDArray[Any]
 
 #: Formats a kernel can have; entries are computed in float64 inside and rounded once.
 DTYPES: dict[str, type[np.floating[Any]]] = {"float64": np.float64, "float32": np.float32}
-#: Below this many entries one thread is quicker than handing out shares (measured: handing out costs about 60 µs,
-#: an entry with one exponential about 8 ns).
-SMALLEST_SHARED = 65_536
+#: Below this many entries one thread is quicker than handing out shares (measured: handing out costs about 60 µs, an
+#: entry with one exponential about 1 ns).
+SMALLEST_SHARED = 131_072
+#: Entries of a share: some 30 µs of work, and few enough that input and outputs stay in a core's cache.
+SHARE = 32_768
+#: An input in place is copied from this many entries on; before, the copy costs more than it saves.
+SMALLEST_COPIED = 256
 
 
 # ---------------------------------------------------------------------------------------------------------------- files
@@ -121,25 +125,43 @@ def _processors() -> int:
 
 
 def _run_shared(run: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Array]) -> None:
-    """``run`` over one-dimensional arrays, in shares over threads where there are enough entries."""
+    """``run`` over one-dimensional arrays; large ones in shares, which threads take as they become free."""
     global _POOL
     size = outputs[0].size
-    workers = min(_processors(), size // (SMALLEST_SHARED // 2))
+    workers = min(_processors(), size // SHARE)
     if size < SMALLEST_SHARED or workers < 2:
-        run(*inputs, *outputs)
+        _run_part(run, inputs, outputs, slice(0, size))
         return
     if _POOL is None:
         _POOL = ThreadPoolExecutor(_processors(), thread_name_prefix="backproof-kernel")
-    bounds = [size * k // workers for k in range(workers + 1)]
+    starts, lock = iter(range(0, size, SHARE)), threading.Lock()
 
-    def share(k: int) -> None:
-        part = slice(bounds[k], bounds[k + 1])
-        run(*(a[part] if isinstance(a, np.ndarray) else a for a in inputs), *(a[part] for a in outputs))
+    def take_shares() -> None:
+        while True:
+            with lock:
+                start = next(starts, None)
+            if start is None:
+                return
+            _run_part(run, inputs, outputs, slice(start, start + SHARE))
 
-    pending = [_POOL.submit(share, k) for k in range(1, workers)]
-    share(0)
+    pending = [_POOL.submit(take_shares) for _ in range(1, workers)]
+    take_shares()
     for future in pending:
         future.result()
+
+
+def _run_part(run: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Array], part: slice) -> None:
+    """One share. An input that is an output too is copied, share by share: the compiled loop uses vector instructions
+    only where it sees at run time that its arrays are apart."""
+    written = {id(out.base if out.base is not None else out) for out in outputs}
+
+    def taken(a: Any) -> Any:
+        if not isinstance(a, np.ndarray):
+            return a
+        aliased = id(a.base if a.base is not None else a) in written
+        return a[part].copy() if aliased and a.size > SMALLEST_COPIED else a[part]
+
+    run(*map(taken, inputs), *(out[part] for out in outputs))
 
 
 # --------------------------------------------------------------------------------------------------------------- arrays

@@ -34,6 +34,10 @@ __all__ = [
 ]
 
 
+#: The one object NumPy has for each native dtype: ``is`` is the quickest comparison.
+DTYPE_OBJECTS = {name: np.dtype(name) for name in DTYPES}
+
+
 @dataclass(frozen=True)
 class Target:
     """One way to run a program: its printer and how the printed module is called."""
@@ -77,6 +81,10 @@ class Kernel:
 
     def __call__(self, x: Any, out: Array | None = None) -> Any:
         """f(x)."""
+        if out is None and self._is_plain(x):
+            value = np.empty_like(x)
+            self._run((0,))(x, value)
+            return value
         return self._evaluate((0,), x, (out,))[0]
 
     def derivative(self, x: Any, n: int = 1, out: Array | None = None) -> Any:
@@ -87,10 +95,33 @@ class Kernel:
 
     def value_and_derivative(self, x: Any, out: tuple[Array | None, Array | None] | None = None) -> tuple[Any, Any]:
         """(f(x), f′(x)) in one pass."""
+        if self._is_plain(x):
+            if out is None:
+                pair = np.empty_like(x), np.empty_like(x)
+                self._run((0, 1))(x, *pair)
+                return pair
+            if self._are_plain_outputs(x, out):
+                self._run((0, 1))(x, *out)
+                return out
         if out is not None and (not isinstance(out, tuple) or len(out) != 2):
             raise InputError("out of value_and_derivative must be a pair of arrays")
         value, derivative = self._evaluate((0, 1), x, out or (None, None))
         return value, derivative
+
+    def _is_plain(self, x: Any) -> bool:
+        """Whether compiled code takes ``x`` as it is, in one thread: the short way of small arrays."""
+        if type(x) is not np.ndarray or x.ndim != 1 or x.size >= SMALLEST_SHARED or not TARGETS[self.target].in_place:
+            return False
+        flags = x.flags
+        return x.dtype is DTYPE_OBJECTS[self.dtype] and flags.c_contiguous and flags.writeable
+
+    def _are_plain_outputs(self, x: Array, out: tuple[Any, ...]) -> bool:
+        """Whether ``out`` is a pair of plain arrays like ``x`` that own their memory, which therefore overlaps none."""
+        if type(out) is not tuple or len(out) != 2 or x is out[0] or x is out[1] or out[0] is out[1]:
+            return False
+        if x.base is not None or out[0].base is not None or out[1].base is not None:
+            return False
+        return self._is_plain(out[0]) and self._is_plain(out[1]) and x.shape == out[0].shape == out[1].shape
 
     def _evaluate(self, orders: tuple[int, ...], x: Any, outs: Sequence[Array | None]) -> list[Any]:
         array = as_input(x, self.dtype, "x")
