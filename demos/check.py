@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,10 @@ from ..theory.errors import InputError
 from .options import emit, json_option, seed_option
 
 if TYPE_CHECKING:
-    from ..numerics.checking import CheckResult
+    from ..numerics.check_result import CheckResult
+
+#: Seconds after which a check shows what it is doing.
+SLOW = 2.0
 
 
 def load_module(path: str) -> ModuleType:
@@ -79,8 +84,8 @@ def load_function(target: str, default: str, modules: dict[str, ModuleType]) -> 
         names = [n for n, value in vars(module).items() if callable(value) and not n.startswith("_")]
         near = difflib.get_close_matches(name, names, n=2) or names[:8]
         raise InputError(f"{path} has no function {name!r}" + (f" (it has {', '.join(near)})" if near else ""))
-    if not callable(function):
-        raise InputError(f"{path}::{name} is not a function")
+    if not callable(function) and not callable(getattr(function, "backward", None)):
+        raise InputError(f"{path}::{name} is not a function, nor an object with a method backward")
     return function
 
 
@@ -144,12 +149,38 @@ def read_integers(values: Sequence[str]) -> tuple[dict[str, tuple[int, ...]], di
     return shapes, classes
 
 
+@contextmanager
+def slow_progress(quiet: bool = False) -> Iterator[Callable[[str], None]]:
+    """Yield ``progress(stage)``: on a terminal, what is being looked at is shown once two seconds have passed."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda stage: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}: {task.completed} points"), TimeElapsedColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    start, tasks = time.monotonic(), dict[str, Any]()
+
+    def advance(stage: str) -> None:
+        if not tasks and time.monotonic() - start > SLOW:
+            bar.start()
+        if bar.live.is_started:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=None)
+            bar.advance(tasks[stage])
+
+    try:
+        yield advance
+    finally:
+        bar.stop()
+
+
 @click.command()
 @click.argument("target", metavar="FILE.py::backward")
 @click.option("--forward", metavar="FILE.py::NAME", help="The forward pass that the gradient belongs to.")
-@click.option(
-    "--against", metavar="NAME_OR_FORMULA", help="Instead: an activation, layer:NAME, loss:NAME, or a formula in x."
-)
+@click.option("--against", metavar="NAME_OR_FORMULA",
+              help="Instead: an activation, layer:NAME, loss:NAME, optimiser:NAME, or a formula in x.")  # fmt: skip
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=3,4", help="A real input and its shape (repeat).")
 @click.option("--one-hot", multiple=True, metavar="NAME=3,5", help="An input whose rows are one-hot (repeat).")
 @click.option("--integer", multiple=True, metavar="NAME=5:3", help="Five integers below 3, such as labels (repeat).")
@@ -157,41 +188,56 @@ def read_integers(values: Sequence[str]) -> tuple[dict[str, tuple[int, ...]], di
 @click.option("--wrt", metavar="W1,b1", help="What backward returns gradients for, in its order.")
 @click.option("--kinks", type=click.Choice(["interval", "branch"]), default="interval", show_default=True,
               help="Accept any value between the one-sided derivatives, or forward's own branch only.")  # fmt: skip
+@click.option("--mutate", metavar="FILE.py::TEST", help="Seed standard mistakes: how many does this test catch?")
+@click.option("--explain", metavar="FILE.py::TEST", help="What the inputs of this test cannot have seen.")
+@click.option("--replay", metavar="'x=[1,2], …'", help="Run one printed counterexample exactly, and show both sides.")
 @seed_option
 @json_option
 @click.pass_context
-def command(
-    context: click.Context,
-    target: str,
-    forward: str | None,
-    against: str | None,
-    shapes: tuple[str, ...],
-    one_hot: tuple[str, ...],
-    integer: tuple[str, ...],
-    boolean: tuple[str, ...],
-    wrt: str | None,
-    kinks: str,
-    seed: int,
-    as_json: bool,
-) -> None:
+def command(context: click.Context, target: str, seed: int, as_json: bool, **given: Any) -> None:
     """Judge hand-coded backprop in exact arithmetic.
 
     RUNS the given files: check only code you trust.  backward(upstream, **inputs) returns the gradients in the order
-    of --wrt; forward(**inputs) returns the output.  A function of x alone is a scalar derivative:
+    of --wrt; forward(**inputs) returns the output.  A function of x alone is a scalar derivative; an object with the
+    methods forward and backward is checked with all its weights:
 
     \b
       backproof check mine.py::backward --forward mine.py::forward --shape x=3,4 --shape W=4,5 --wrt x,W
       backproof check mine.py::dgelu --against gelu
+      backproof check mine.py::bn_backward --against layer:batch_norm
+      backproof check mine.py::net --shape X=4,3
 
-    Exit status: 0 all findings ok, 1 refuted, failed or not decided, 2 wrong usage.
+    Exit status: 0 all findings ok, 1 refuted, failed or not decided, 2 wrong usage.  With --mutate and --explain: 0 if
+    no standard mistake survives.  Ctrl-C shows what was found so far.
     """
-    result = run(target, forward, against, shapes, one_hot, integer, boolean, wrt, kinks, seed)
-    emit(result.as_dict(), as_json, str(result))
-    if not result.passed:
+    test, explained, replay = given.pop("mutate"), given.pop("explain"), given.pop("replay")
+    if sum(each is not None for each in (test, explained, replay)) > 1:
+        raise InputError("give one of --mutate, --explain and --replay")
+    modules: dict[str, ModuleType] = {}
+    arguments = read_arguments(target, modules=modules, seed=seed, **given)
+    if test is not None or explained is not None:
+        ok = show_score(arguments, test or explained, explained is not None, modules, as_json)
+    elif replay is not None:
+        ok = show_replay(arguments, replay, as_json)
+    else:
+        from ..numerics.checking import check
+
+        with slow_progress(as_json) as progress:
+            result = check(**arguments, progress=progress)
+        emit(result.as_dict(), as_json, str(result))
+        ok = result.passed
+    if not ok:
         context.exit(1)
 
 
-def run(
+def run(target: str, forward: str | None = None, against: str | None = None, **given: Any) -> CheckResult:
+    """Read the command's arguments, run the check and return its result."""
+    from ..numerics.checking import check
+
+    return check(**read_arguments(target, forward, against, **given))
+
+
+def read_arguments(
     target: str,
     forward: str | None = None,
     against: str | None = None,
@@ -202,29 +248,67 @@ def run(
     wrt: str | None = None,
     kinks: str = "interval",
     seed: int = 0,
-) -> CheckResult:
-    """Read the command's arguments, run the check and return its result."""
+    modules: dict[str, ModuleType] | None = None,
+) -> dict[str, Any]:
+    """Read the command's arguments and return those of :func:`backproof.numerics.check`."""
     real = read_shapes(shapes, "--shape")
     whole, classes = read_integers(integer)
     hot, masks = read_shapes(one_hot, "--one-hot"), read_shapes(boolean, "--boolean")
-    if (forward is None) == (against is None):
+    if forward is not None and against is not None:
         raise InputError("give either --forward FILE.py::NAME or --against NAME_OR_FORMULA")
-    modules: dict[str, ModuleType] = {}
+    modules = {} if modules is None else modules
     backward_function = load_function(target, "backward", modules)
+    keeps_state = callable(getattr(backward_function, "forward", None))
+    if forward is None and against is None and not keeps_state:
+        raise InputError("give either --forward FILE.py::NAME or --against NAME_OR_FORMULA")
     forward_function = load_function(forward, "forward", modules) if forward is not None else None
     inputs = example_inputs(real, hot, whole, masks, classes)
-    if forward is not None and not inputs:
+    if forward is not None and not inputs and not one_argument(backward_function):
         raise InputError("give the shape of every input: --shape x=3,4")
-    names = [n.strip() for n in wrt.split(",") if n.strip()] if wrt else None
+    return {
+        "backward": backward_function, "forward": forward_function, "against": against, "inputs": inputs or None,
+        "wrt": [n.strip() for n in wrt.split(",") if n.strip()] if wrt else None, "kinks": kinks,
+        "seed": seed % (2**31),
+    }  # fmt: skip
 
-    from ..numerics.checking import check
 
-    return check(
-        backward_function,
-        forward=forward_function,
-        against=against,
-        inputs=inputs or None,
-        wrt=names,
-        kinks=kinks,
-        seed=seed % (2**31),
-    )
+def one_argument(function: Any) -> bool:
+    """Tell whether a function is a scalar derivative ``grad(x)``: it needs no shape."""
+    import inspect
+
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return sum(p.default is p.empty for p in parameters) == 1
+
+
+def _task(arguments: dict[str, Any]) -> Any:
+    from ..numerics.checking import update_rule
+    from ..numerics.preparing import prepare
+
+    if update_rule(arguments["against"]) is not None:
+        raise InputError("--mutate, --explain and --replay are for gradients, not for an optimiser's step")
+    names = ("backward", "forward", "against", "inputs", "wrt", "seed")
+    return prepare(**{n: arguments[n] for n in names}, shapes=None)
+
+
+def show_score(
+    arguments: dict[str, Any], target: str, explained: bool, modules: dict[str, ModuleType], as_json: bool
+) -> bool:
+    """Print a mutation score, or what a test's inputs could not have seen; true if no mistake survives."""
+    from ..numerics.mutation import explain, mutation_score
+
+    test = load_function(target, "test_backward", modules)
+    score = (explain if explained else mutation_score)(_task(arguments), test)
+    emit(score.as_dict(), as_json, str(score))
+    return not score.survived
+
+
+def show_replay(arguments: dict[str, Any], text: str, as_json: bool) -> bool:
+    """Print both sides at one counterexample; true if they agree."""
+    from ..numerics.mutation import replay
+
+    agreed, shown, data = replay(_task(arguments), text)
+    emit({"agreed": agreed, "gradients": data}, as_json, shown)
+    return agreed

@@ -25,11 +25,11 @@ class Task:
 
 def prepare(
     backward: Any,
-    forward: Callable[..., Any] | None,
-    against: Any,
-    shapes: Mapping[str, Sequence[int]] | None,
-    inputs: Mapping[str, Any] | None,
-    wrt: Sequence[str] | str | None,
+    forward: Callable[..., Any] | None = None,
+    against: Any = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    wrt: Sequence[str] | str | None = None,
     seed: int = 0,
     black_box: bool = False,
 ) -> Task:

@@ -22,6 +22,7 @@ import numpy as np
 from ..theory.errors import InputError
 from .exact_arrays import ExactArray, exact_array
 from .exact_scalars import Element, lift
+from .probing import dyadic
 
 FORWARD = ("forward", "__call__", "feedforward", "feed_forward", "forward_pass", "predict")
 BACKWARD = ("backward", "backprop", "backpropagate", "backward_pass", "back", "gradient", "gradients")
@@ -393,7 +394,9 @@ def object_pair(value: Any, inputs: Mapping[str, Any], loss: Callable[..., Any] 
     pristine = copy.deepcopy(value)
     held = dict(arrays(pristine))
     buffers = {n: where for n, (kind, where) in slots.found.items() if kind == "attribute" and where in held}
-    every = {**dict(inputs), **{n: np.array(_fetch(pristine, p[0])) for n, p in slots.parameters.items()}}
+    rng = np.random.default_rng(1)  # weights of 0.5 are no probabilities: only their shapes are examples
+    shapes = {n: np.shape(_fetch(pristine, p[0])) for n, p in slots.parameters.items()}
+    every = {**dict(inputs), **{n: np.asarray(dyadic(rng, shape)) for n, shape in shapes.items()}}
 
     def instance(given: Mapping[str, Any]) -> Any:
         made = copy.deepcopy(pristine)
