@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ..theory.errors import InputError
+from .derive_equal import command as derive_equal
 from .options import emit, json_option
 
 MAX_ORDER = 8
@@ -99,6 +100,8 @@ def _primes(order: int) -> str:
         else f"f⁽{str(order).translate(str.maketrans('0123456789', '⁰¹²³⁴⁵⁶⁷⁸⁹'))}⁾(x)"
     )
 
+
+command.add_command(derive_equal)
 
 latex_option = click.option("--latex", is_flag=True, help="Print the formulas as LaTeX.")
 steps_option = click.option(
