@@ -183,8 +183,8 @@ def _source(row: Any, arguments: tuple[Any, ...], parameters: Mapping[Any, Any],
     from ..theory.derivation import function_source
 
     tensor = row.formula(*arguments) if hasattr(row, "vjp") else _loss(row, arguments, reduction, logits)
-    order = list(dict.fromkeys(a for i in arguments for a in i.indices))
-    axes = tuple(sorted(tensor.axes, key=order.index))
+    order = [*getattr(row, "output", ()), *dict.fromkeys(a.name for i in arguments for a in i.indices)]
+    axes = tuple(sorted(tensor.axes, key=lambda a: order.index(a.name)))
     return function_source("forward", {"reference_value": (tensor, axes)}, arguments, parameters)
 
 

@@ -9,6 +9,8 @@ sums               factors without the summed index leave; an index in no factor
                    come apart; nested sums merge; summed indices are renamed canonically
 Kronecker delta    δ[i,j] under Σ_j renames j to i; δ² = δ
 powers             (c·∏a^k)^e comes apart where signs allow; the content of a sum leaves it; (a²)^½ = |a|
+ties               [i = sp + du − c]² = itself; two that share two axes give a Kronecker delta; a window of a product is
+                   the product of the windows
 power of a sum     its leading term L is removed: L·u^(−e) = u^(1−e) − (u − L)·u^(−e)
 exponential        exp(a + b) = exp a · exp b; exp(c·log u) = u^c; tanh, sinh and cosh are written in exp
 logarithm          log(c·∏a^k) = log c + Σ k log a for positive factors; log exp a = a
@@ -46,10 +48,11 @@ from .sums import (
     sum_over,
     transform,
 )
+from .ties import tie
 
 __all__ = [
     "ONE", "UNIT", "ZERO", "Atom", "NameFacts", "Poly", "above", "absolute", "atom", "constant", "contains", "content",
     "delta", "exponential", "factorise", "function", "is_positive", "logarithm", "make_sum", "maximiser", "maximum",
     "mono_key", "monomial", "monomial_product", "of_atom", "power", "product", "rename", "replace_atom", "sum_over",
-    "total", "transform", "vanishing",
+    "tie", "total", "transform", "vanishing",
 ]  # fmt: skip

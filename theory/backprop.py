@@ -7,6 +7,8 @@ Contract        ȳ contracted with the other operands, keeping this operand's ax
 Map             ȳ · ∂g/∂operand (SymPy ``diff``), summed over the axes that were broadcast
 Extremum        ȳ · (weights of the maximiser); ties share evenly
 Named           ȳ
+Window          overlap-add of ȳ with the same affine map
+Overlap         the window of ȳ with the same affine map
 Maximiser       nothing: its weights are constant wherever the maximum is differentiable
 ==============  ========================================================================================================
 """
@@ -38,6 +40,7 @@ from .tensors import (
     slot,
 )
 from .walking import inputs, postorder, rename
+from .windows import Overlap, Tie, Window
 
 Contribution = tuple[Tensor, Tensor]
 
@@ -83,14 +86,24 @@ def _named_adjoint(node: Named, cotangent: Tensor) -> Iterable[Contribution]:
     yield node.operand, cotangent
 
 
+def _window_adjoint(node: Window, cotangent: Tensor) -> Iterable[Contribution]:
+    yield node.operand, Overlap(cotangent.expand(node.axes), node.out, node.tap, node.over, node.affine)
+
+
+def _overlap_adjoint(node: Overlap, cotangent: Tensor) -> Iterable[Contribution]:
+    yield node.operand, Window(cotangent.expand(node.axes), node.into, node.out, node.tap, node.affine)
+
+
 #: node kind -> (name of the rule, adjoint). The derivative rules: there are no others.
 ADJOINTS: dict[type, tuple[str, Callable[[Any, Tensor], Iterable[Contribution]]]] = {
     Contract: ("contract with the other operands", _contract_adjoint),
     Map: ("chain rule, entry by entry", _map_adjoint),
     Extremum: ("route to the maximiser", _extremum_adjoint),
     Named: ("name", _named_adjoint),
+    Window: ("overlap-add of the windows", _window_adjoint),
+    Overlap: ("window of the overlap-add", _overlap_adjoint),
 }
-CONSTANTS = (Scalar, Delta, Maximiser)
+CONSTANTS = (Scalar, Delta, Maximiser, Tie)
 
 
 def depends_on(root: Tensor, wanted: Iterable[str]) -> set[Tensor]:
@@ -206,6 +219,8 @@ def jvp(output: Tensor, tangents: dict[str, Tensor]) -> Tensor:
             moved[node] = contract((weights, moved[node.operand]), node.axes)
         elif isinstance(node, Named):
             moved[node] = moved[node.operand]
+        elif isinstance(node, Window | Overlap):
+            moved[node] = node.rebuild((moved[node.operand].expand(node.operand.axes),))
         else:
             raise Unsupported(f"no tangent rule for a {type(node).__name__}")
     return moved.get(output, Scalar(sympy.Integer(0)))

@@ -46,6 +46,8 @@ class Derivation:
     facts: tuple[str, ...] = ()
     #: quantities that are given (saved by the forward pass), so their definitions are not repeated
     given: frozenset[str] = frozenset()
+    #: known operations that the gradient was proved to be
+    known: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.text
@@ -86,6 +88,7 @@ class Derivation:
         lines = [f"{self.matrix() or self.index}   {self.shape}"]
         lines += [f"  where {_definition(n, TEXT)}" for n in self.definitions]
         lines += [f"  where {line}" for line in _function_lines(self.gradient, TEXT)]
+        lines += [f"  which is {operation}" for operation in self.known]
         if self.facts:
             lines.append(f"  using {'; '.join(self.facts)}")
         return "\n".join(lines)

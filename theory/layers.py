@@ -5,23 +5,22 @@ Gradients, their matrix form, LaTeX, NumPy source and tests are derived from the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import sympy
 
+from . import convolutions
 from .errors import InputError, lookup
+from .layer_row import Layer
 from .losses import log_softmax, sigmoid, softmax
 from .scalar_functions import scalar_function
 from .symbols import parameter
-from .tensors import BOOLEAN, POSITIVE, Axis, Input, Tensor, apply, axis, map_function, one_hot, slot, sqrt, tanh
+from .tensors import BOOLEAN, POSITIVE, Input, Tensor, apply, axis, map_function, one_hot, slot, sqrt, tanh
 
 if TYPE_CHECKING:
     from .activations import Activation
-    from .derivation import Derivation
 
 eps = parameter("eps")
 rate = parameter("rate")
@@ -126,100 +125,6 @@ def rnn_cell(x: Tensor, h: Tensor, U: Tensor, V: Tensor, b: Tensor) -> Tensor:
     previous = h.rename(o="p")
     z = ((x * U).sum("i") + (previous * V).sum("p") + b).named("z")
     return tanh(z).named("y")
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A layer: ``formula`` of its inputs. Everything else is derived."""
-
-    name: str
-    formula: Callable[..., Tensor]
-    inputs: tuple[Input, ...]
-    title: str = ""
-    #: hyper-parameter -> default
-    parameters: Mapping[sympy.Symbol, sympy.Expr] = field(default_factory=dict)
-    kinks: str = ""
-    citation: str = ""
-    aliases: tuple[str, ...] = ()
-    function: str = ""
-    #: named values whose own cotangents are kept under a name (dA for A)
-    stages: tuple[str, ...] = ()
-
-    def __hash__(self) -> int:
-        return hash((self.name, self.function))
-
-    @cached_property
-    def forward(self) -> Tensor:
-        """The output as a tensor expression of the inputs."""
-        return self.formula(*self.inputs)
-
-    @property
-    def cotangent(self) -> Input:
-        """The cotangent dy of the output."""
-        return Input("dy", self.output_axes)
-
-    @property
-    def output_axes(self) -> tuple[Axis, ...]:
-        """Axes of the output, in the order in which the inputs bring them."""
-        order = list(dict.fromkeys(a for i in self.inputs for a in i.indices))
-        return tuple(sorted(self.forward.axes, key=order.index))
-
-    def vjp(self, wrt: str) -> Derivation:
-        """The gradient by one input, for the cotangent ``dy`` of the output.
-
-        Raises InputError if there is no such input.
-        """
-        found = self._derived.get(wrt)
-        if found is None:
-            from .derivation import derive
-
-            found = self._derived[wrt] = derive(
-                self.forward,
-                wrt,
-                title=self.title or self.name,
-                cotangent=self.cotangent,
-                arguments=self.inputs,
-                parameters=self.parameters,
-                stages=self.stages,
-            )
-        return found
-
-    @cached_property
-    def _derived(self) -> dict[str, Derivation]:
-        return {}
-
-    @property
-    def differentiable(self) -> tuple[str, ...]:
-        """Names of the inputs that have a gradient (masks and one-hot tokens do not)."""
-        return tuple(a.name for a in self.inputs if not any(f.kind in ("one-hot", "zero or one") for f in a.facts))
-
-    def gradients(self) -> dict[str, Derivation]:
-        """Input name -> its gradient."""
-        return {name: self.vjp(name) for name in self.differentiable}
-
-    def jvp(self, *wrt: str) -> Tensor:
-        """The tangent of the output for tangents ``dx``, … of the named inputs (if none: all that have a gradient)."""
-        from .backprop import jvp
-
-        chosen = [a for a in self.inputs if a.name in (wrt or self.differentiable)]
-        return jvp(self.forward, {a.name: Input(f"d{a.name}", a.indices) for a in chosen})
-
-    def numpy_source(self) -> str:
-        """Source of ``forward(inputs…)`` and ``backward(dy, inputs…)`` (gradients in the order of the inputs)."""
-        from .derivation import function_source
-
-        forward = function_source(
-            "forward", {"y": (self.forward, self.output_axes)}, self.inputs, self.parameters, doc=self.title
-        )
-        outputs = {d.name: (d.gradient, d.axes) for d in self.gradients().values()}
-        backward = function_source(
-            "backward",
-            outputs,
-            (self.cotangent, *self.inputs),
-            self.parameters,
-            doc=f"Gradients of {self.title or self.name}",
-        )
-        return forward + "\n\n" + backward.replace("import numpy as np\n\n\n", "", 1)
 
 
 def _activation_layer(function: str | Activation | sympy.Expr = "relu", **parameters: Any) -> Layer:
@@ -370,6 +275,11 @@ def _rows() -> tuple[Layer, ...]:
     )
 
 
+def _whole(value: Any) -> Any:
+    """A structural option that came as text: a whole number where it is one."""
+    return int(value) if isinstance(value, str) and value.strip().isdecimal() and len(value) < 9 else value
+
+
 def _exact(option: str, value: Any) -> sympy.Rational:
     """A hyper-parameter as the decimal that was written."""
     try:
@@ -379,7 +289,7 @@ def _exact(option: str, value: Any) -> sympy.Rational:
 
 
 #: name -> row. Adding a layer is adding a row.
-LAYERS: dict[str, Layer] = {row.name: row for row in _rows()}
+LAYERS: dict[str, Layer] = {row.name: row for row in (*_rows(), *convolutions.rows())}
 _BY_ALIAS = {alias: row for row in LAYERS.values() for alias in row.aliases}
 
 
@@ -395,13 +305,16 @@ def layer(name: str, **options: Any) -> Layer:
     row = _BY_ALIAS[key] if key in _BY_ALIAS else lookup(LAYERS, name, "layer")
     if not options:
         return row
+    if row.variant is not None:
+        structural = {k: _whole(options.pop(k)) for k in list(options) if k in row.options}
+        row = row.variant(**{**row.options, **structural}) if structural else row
     known = {str(s): s for s in row.parameters}
     bound = dict(row.parameters)
     for option, value in options.items():
         if option not in known:
             raise InputError(
                 f"layer {row.name} has no option {option!r}: "
-                + (f"it has {', '.join(known)}" if known else "it has none")
+                + (f"it has {', '.join((*row.options, *known))}" if known or row.options else "it has none")
             )
         bound[known[option]] = _exact(option, value)
     return replace(row, parameters=bound)

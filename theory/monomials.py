@@ -81,7 +81,7 @@ def monomial(factors: Mapping[Atom, Exponent]) -> Poly:
             expanded += [square] * (e // 2)
             if e % 2:
                 plain[a] = 1
-        elif a.kind in ("delta", "above", "zero") or (is_boolean(a) and is_natural(e)):
+        elif a.kind in ("delta", "tie", "above", "zero") or (is_boolean(a) and is_natural(e)):
             plain[a] = 1
             special.append(a)
         else:

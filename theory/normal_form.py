@@ -16,6 +16,7 @@ from .monomials import Work
 from .polynomials import UNIT, ZERO, Poly
 from .tensors import Contract, Delta, Extremum, Input, Map, Maximiser, Named, Scalar, Tensor, slot
 from .walking import postorder
+from .windows import Overlap, Tie, Window
 
 _CONSTANTS = (sympy.pi, sympy.EulerGamma, sympy.Catalan, sympy.GoldenRatio)
 
@@ -48,6 +49,13 @@ def _node_form(node: Tensor, forms: dict[Tensor, Poly], opaque: frozenset[str]) 
         return P.maximiser(forms[node.operand], node.over, node.indices)
     if isinstance(node, Delta):
         return P.delta(node.a, node.b)
+    if isinstance(node, Tie):
+        return P.tie(node.into, node.out, node.tap, node.affine)
+    if isinstance(node, Window):
+        return P.sum_over(forms[node.operand] * P.tie(node.over, node.out, node.tap, node.affine), (node.over,))
+    if isinstance(node, Overlap):
+        tied = forms[node.operand] * P.tie(node.into, node.out, node.tap, node.affine)
+        return P.sum_over(tied, (node.out, node.tap))
     if isinstance(node, Named):
         return P.of_atom(named_atom(node)) if node.name in opaque else forms[node.operand]
     raise Unsupported(f"no normal form for a {type(node).__name__}")

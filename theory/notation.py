@@ -8,6 +8,7 @@ no matrix form exists the index form is printed. ``layout="rows"`` has samples a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,22 @@ import sympy
 
 from .errors import InputError, Unsupported
 from .styles import ATOM, LATEX, PRODUCT, SUM, TEXT, TextStyle
-from .tensors import Axis, Contract, Delta, Extremum, Input, Map, Maximiser, Named, Scalar, Tensor, slot
+from .tensors import (
+    Axis,
+    Contract,
+    Delta,
+    Extremum,
+    Input,
+    Map,
+    Maximiser,
+    Named,
+    Scalar,
+    Tensor,
+    contract,
+    merge_axes,
+    slot,
+)
+from .windows import Overlap, Tie, Window, windowed_inputs
 
 LAYOUTS = ("rows", "columns")
 
@@ -56,6 +72,8 @@ class Writer:
             return self.contract(node)
         if isinstance(node, Map):
             return self.map(node)
+        if isinstance(node, Window | Overlap | Tie):
+            return self.window(node)
         if isinstance(node, Extremum):
             return Piece(self.style.max(node.over, self.at(self.piece(node.operand), ATOM)), node.axes, PRODUCT)
         if isinstance(node, Maximiser):
@@ -63,6 +81,36 @@ class Writer:
         if isinstance(node, Delta):
             return Piece(self.style.delta(node.a, node.b), node.axes)
         raise Unsupported(f"no notation for a {type(node).__name__}")
+
+    def window(self, node: Window | Overlap | Tie) -> Piece:
+        """x[n,2p+u−1] for a window of a variable; Σ over the (p, u) that meet i for an overlap-add."""
+        minus = "-" if self.style is LATEX else "−"
+        if isinstance(node, Tie):
+            place = node.affine.text(self.style.index(node.out.name), self.style.index(node.tap.name), minus)
+            return Piece(
+                self.style.cases([("1", f"{self.style.index(node.into.name)} = {place}"), ("0", "")]), node.axes
+            )
+        if isinstance(node, Overlap):
+            body: Tensor = node
+            over: tuple[Axis, ...] = ()
+            conditions = []
+            while isinstance(body, Overlap):
+                place = body.affine.text(self.style.index(body.out.name), self.style.index(body.tap.name), minus)
+                conditions.append(f"{self.style.index(body.into.name)}={place}")
+                over = (body.out, body.tap, *over)
+                body = body.operand
+            condition = ", ".join(reversed(conditions))
+            if isinstance(body, Contract) and body.summed and not any(isinstance(f, Scalar) for f in body.factors):
+                over = (*body.summed, *over)
+                body = contract(body.factors, merge_axes((body.keep, body.summed)))
+            text = self.style.sum_where(over, condition, self.at(self.piece(body), PRODUCT))
+            return Piece(text, node.axes, PRODUCT)
+        base, read = windowed_inputs(node)
+        places = {a: f.text(self.style.index(p.name), self.style.index(u.name), minus) for a, (f, p, u) in read.items()}
+        if isinstance(base, Input | Named):
+            return Piece(self.style.placed(base.name, [places.get(a, self.style.index(a.name)) for a in base.indices]))
+        moved = ", ".join(f"{self.style.index(a.name)}={p}" for a, p in places.items())
+        return Piece(self.style.evaluated(self.piece(base).text, moved), node.axes)
 
     def at(self, piece: Piece, level: int) -> str:
         """The text, in brackets where an operand of that level needs them."""
@@ -260,7 +308,7 @@ class MatrixWriter(Writer):
                 raise NoMatrixForm
             axes = node.indices if self.layout == "rows" else node.indices[::-1]
             return Piece(self.style.name(node.name), axes)
-        if isinstance(node, Extremum | Maximiser):
+        if isinstance(node, Extremum | Maximiser | Window | Overlap | Tie):
             raise NoMatrixForm
         if isinstance(node, Delta):
             return Piece("I", (node.a, node.b))
@@ -413,4 +461,9 @@ def matrix_form(
 
 def shape_text(axes: Sequence[Axis]) -> str:
     """[N×D], or scalar."""
-    return f"[{'×'.join(str(a.size) for a in axes)}]" if axes else "[scalar]"
+    return f"[{'×'.join(_size_text(a.size) for a in axes)}]" if axes else "[scalar]"
+
+
+def _size_text(size: sympy.Expr) -> str:
+    text = re.sub(r"floor\(([^()]*)\)", r"⌊\1⌋", str(size).replace("*", ""))
+    return f"({text})" if size.is_Add else text

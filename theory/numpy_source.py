@@ -18,6 +18,7 @@ from .errors import InputError, Unsupported
 from .notation import sign_argument
 from .tensors import Axis, Contract, Delta, Extremum, Input, Map, Maximiser, Named, Scalar, Tensor, slot
 from .walking import postorder
+from .windows import Overlap, Tie, Window
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _GREEK = {
@@ -90,6 +91,8 @@ class NumpyWriter:
             )
         if isinstance(node, Maximiser):
             return self._maximiser(node)
+        if isinstance(node, Window | Overlap | Tie):
+            return self._window(node)
         if isinstance(node, Delta):
             return Code(f"np.eye({self.size(node.a.size)})", (node.a, node.b))
         raise Unsupported(f"no NumPy source for a {type(node).__name__}")
@@ -117,6 +120,8 @@ class NumpyWriter:
             return str(size)
         if size in self.sizes:
             return self.sizes[size]
+        if not size.is_Symbol and all(s in self.sizes for s in size.free_symbols):
+            return self._size_expression(size)
         raise Unsupported(f"no way to read the axis size {size} off the arguments")
 
     def scalar(self, value: sympy.Expr) -> tuple[str, int]:
@@ -126,6 +131,53 @@ class NumpyWriter:
     def scalar_source(self, value: sympy.Expr, symbol: sympy.Symbol) -> tuple[str, int]:
         """A scalar function of one array called ``x`` as source, with its level."""
         return self._expression(value, {symbol: Code("x")})
+
+    def _size_expression(self, size: sympy.Expr) -> str:
+        """A size that follows from others, in whole numbers."""
+        if size.is_Add:
+            parts = [t.as_coeff_Mul() for t in sorted(size.args, key=lambda t: (t.is_number, str(t)))]
+            text = ""
+            for c, t in sorted(parts, key=lambda part: bool(part[0] < 0)):
+                body = self.size(abs(c)) if t == 1 else self.size(t) if abs(c) == 1 else f"{abs(c)} * {self.size(t)}"
+                text += f" {'-' if c < 0 else '+'} {body}" if text else f"-{body}" if c < 0 else body
+            return text
+        if isinstance(size, sympy.floor):
+            above, below = sympy.fraction(sympy.together(size.args[0]))
+            text = self.size(sympy.expand(above))
+            return f"{f'({text})' if ' ' in text else text} // {below}"
+        if size.is_Mul:
+            return " * ".join(f"({self.size(f)})" if f.is_Add else self.size(f) for f in size.args)
+        raise Unsupported(f"no source for the axis size {size}")
+
+    def _window(self, node: Window | Overlap | Tie) -> Code:
+        """Calls of the helpers: windows as one indexing, overlap-add as one slice per tap."""
+        tail = "".join(
+            f", {k}={v}" for k, v in zip(("stride", "dilation", "padding"), node.affine) if v != (k != "padding")
+        )
+        if isinstance(node, Tie):
+            self.uses.add("_tie")
+            sizes = ", ".join(self.size(a.size) for a in (node.into, node.out, node.tap))
+            return Code(f"_tie({sizes}{tail})", (node.into, node.out, node.tap))
+        body = self.write(node.operand)
+        missing = [a for a in node.operand.axes if a not in body.axes]
+        if missing:
+            shape = ", ".join(self.size(a.size) for a in node.operand.axes)
+            aligned = self._align(body, node.operand.axes)
+            body = Code(f"np.broadcast_to({aligned.text}, ({shape},))", node.operand.axes)
+        if isinstance(node, Window):
+            self.uses.add("_window")
+            place = body.axes.index(node.over)
+            axes = [b for a in body.axes for b in ((node.out, node.tap) if a == node.over else (a,))]
+            sizes = f"{self.size(node.out.size)}, {self.size(node.tap.size)}"
+            code = Code(f"_window({body.text}, {place}, {sizes}{tail})", axes)
+        else:
+            self.uses.add("_overlap")
+            places = f"{body.axes.index(node.out)}, {body.axes.index(node.tap)}"
+            axes = [node.into if a == node.out else a for a in body.axes if a != node.tap]
+            code = Code(f"_overlap({body.text}, {places}, {self.size(node.into.size)}{tail})", axes)
+        if len(set(code.axes)) < len(code.axes):
+            raise Unsupported("no NumPy source for the diagonal of a window")
+        return code
 
     def _contract(self, node: Contract) -> Code:
         scalars = [f for f in node.factors if isinstance(f, Scalar)]
@@ -362,6 +414,29 @@ HELPERS = {
         "def _maximiser(a, axis):\n"
         "    hit = a == a.max(axis=axis, keepdims=True)\n"
         "    return hit / hit.sum(axis=axis, keepdims=True)\n"
+    ),
+    "_window": (
+        "def _window(a, axis, windows, taps, stride=1, dilation=1, padding=0):\n"
+        '    """Axis i becomes (p, u): a[..., p*stride + u*dilation - padding, ...], zero outside."""\n'
+        "    place = np.arange(windows)[:, None] * stride + np.arange(taps) * dilation\n"
+        "    padded = np.pad(a, [(padding, padding) if k == axis else (0, 0) for k in range(a.ndim)])\n"
+        "    return np.take(padded, place, axis)\n"
+    ),
+    "_overlap": (
+        "def _overlap(a, axis, tap_axis, size, stride=1, dilation=1, padding=0):\n"
+        '    """The adjoint of _window: entry (p, u) is added at p*stride + u*dilation - padding."""\n'
+        "    taps = np.moveaxis(a, (tap_axis, axis), (0, 1))\n"
+        "    room = max(size + 2 * padding, taps.shape[1] * stride + taps.shape[0] * dilation)\n"
+        "    total = np.zeros((room, *taps.shape[2:]), dtype=a.dtype)\n"
+        "    for u, tap in enumerate(taps):\n"
+        "        total[u * dilation : u * dilation + len(tap) * stride : stride] += tap\n"
+        "    return np.moveaxis(total[padding : padding + size], 0, axis - (tap_axis < axis))\n"
+    ),
+    "_tie": (
+        "def _tie(size, windows, taps, stride=1, dilation=1, padding=0):\n"
+        '    """1 where i = p*stride + u*dilation - padding, else 0; axes (i, p, u)."""\n'
+        "    place = np.arange(windows)[:, None] * stride + np.arange(taps) * dilation - padding\n"
+        "    return (np.arange(size)[:, None, None] == place).astype(float)\n"
     ),
     "erf": "from math import erf as _erf\n\nerf = np.vectorize(_erf, otypes=[float])\n",
     "erfc": "from math import erfc as _erfc\n\nerfc = np.vectorize(_erfc, otypes=[float])\n",

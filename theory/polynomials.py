@@ -149,6 +149,8 @@ def _free(kind: str, data: Any) -> tuple[frozenset[Axis], int]:
         return frozenset(data[1]), 0
     if kind == "delta":
         return frozenset(data), 0
+    if kind == "tie":
+        return frozenset(data[:3]), 0
     if kind in ("exp", "sum"):
         mono = data[-1]
         inside = frozenset().union(*(a.free for a, _ in mono)), max((a.level for a, _ in mono), default=0)
@@ -172,6 +174,8 @@ def _atom_key(kind: str, data: Any) -> str:
         return f"{kind}{bound}({mono_key(data[-1])})"
     if kind == "delta":
         return f"delta[{data[0].name},{data[1].name}]"
+    if kind == "tie":
+        return f"tie[{','.join(a.name for a in data[:3])};{data[3].text('p', 'u')}]"
     if kind == "function":
         return f"{data[0]}({';'.join(p.key for p in data[1])})"
     parts = (
@@ -207,7 +211,7 @@ def _non_negative_factor(a: Atom, e: Exponent) -> bool:
         a.positive
         or isinstance(e, Fraction)
         or e % 2 == 0
-        or a.kind in ("above", "zero", "delta", "maximiser")
+        or a.kind in ("above", "zero", "delta", "tie", "maximiser")
         or is_boolean(a)
     )
 
@@ -219,7 +223,7 @@ def is_boolean(a: Atom) -> bool:
 
 def is_idempotent(a: Atom) -> bool:
     """An atom that is 0 or 1: it has no inverse."""
-    return a.kind in ("above", "zero", "delta") or is_boolean(a)
+    return a.kind in ("above", "zero", "delta", "tie") or is_boolean(a)
 
 
 def is_positive(p: Poly) -> bool:

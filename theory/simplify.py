@@ -34,6 +34,7 @@ from .tensors import (
     slot,
 )
 from .walking import postorder
+from .windows import Tie, axes_of, gather_windows
 
 # --- polynomial -> expression -------------------------------------------------------------------------------
 
@@ -108,6 +109,8 @@ class Writer:
             return self.named(a)
         if a.kind == "delta":
             return Delta(*a.data)
+        if a.kind == "tie":
+            return Tie(*a.data)
         if a.kind == "power":
             return self.write(a.data[0], taken=taken)
         if a.kind == "function":
@@ -124,7 +127,7 @@ class Writer:
         if a.kind == "sum":
             body = P.rename(Poly({a.data[1]: Fraction(1)}), letters)
             free = tuple(sorted(a.free, key=self.rank))
-            return contract((self.write(body, taken=inside),), free)
+            return gather_windows(contract((self.write(body, taken=inside),), free))
         body_tensor = self.write(P.rename(a.data[0], letters), taken=inside)
         if a.kind == "maximum":
             return Extremum(body_tensor, tuple(letters[b] for b in bound))
@@ -197,14 +200,16 @@ def definitions(*tensors: Tensor) -> dict[str, Named]:
 
 def all_axes(*tensors: Tensor) -> tuple[Axis, ...]:
     """Every axis that occurs in expressions, in order."""
-    return tuple(dict.fromkeys(a for t in tensors for node in postorder(t) for a in node.axes))
+    return tuple(dict.fromkeys(a for t in tensors for node in postorder(t) for a in (*node.axes, *axes_of(node))))
 
 
 def _solve(name: Named, opaque: frozenset[str]) -> tuple[Atom, Poly] | None:
     """The definition of a name, solved for one atom of it: (atom, what it equals)."""
     body = normal_form(name.operand, opaque=opaque)
     own = P.of_atom(named_atom(name))
-    candidates = {a for m in body.terms for a, _ in m if a.kind not in ("symbol", "prime", "above", "zero", "delta")}
+    candidates = {
+        a for m in body.terms for a, _ in m if a.kind not in ("symbol", "prime", "above", "zero", "delta", "tie")
+    }
     # The pivot carries the axes of the name: an input or function of full rank before sums and other names.
     for a in sorted(candidates, key=lambda a: (len(a.free) != len(own.free), a.kind == "named", -len(a.key), a.key)):
         with_pivot = {m: c for m, c in body.terms.items() if any(b is a for b, _ in m)}

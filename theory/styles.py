@@ -38,6 +38,22 @@ class TextStyle:
     def indexed(self, name: str, indices: Sequence[Axis]) -> str:
         return self.name(name) + (f"[{','.join(a.name for a in indices)}]" if indices else "")
 
+    def index(self, name: str) -> str:
+        """One index."""
+        return name
+
+    def placed(self, name: str, places: Sequence[str]) -> str:
+        """A variable at indices that are already written out."""
+        return f"{self.name(name)}[{','.join(places)}]"
+
+    def sum_where(self, over: Sequence[Axis], condition: str, body: str) -> str:
+        """Σ over the indices that satisfy a condition."""
+        return f"Σ_{{{','.join(a.name for a in over)}: {condition}}} {body}"
+
+    def evaluated(self, body: str, places: str) -> str:
+        """An expression at given indices."""
+        return f"({body})|{places}"
+
     def transposed(self, text: str) -> str:
         return text + self.transpose
 
@@ -113,6 +129,19 @@ class LatexStyle(TextStyle):
         elif layer:
             body = f"{body}_{{{layer}}}"
         return body + "'" * len(primes)
+
+    def index(self, name: str) -> str:
+        return _index_latex(name)
+
+    def placed(self, name: str, places: Sequence[str]) -> str:
+        return rf"{{{self.name(name)}}}_{{" + r",\, ".join(places) + "}"
+
+    def sum_where(self, over: Sequence[Axis], condition: str, body: str) -> str:
+        letters = ",".join(_index_latex(a.name) for a in over)
+        return rf"\sum_{{\substack{{{letters} \\ {condition}}}}} {body}"
+
+    def evaluated(self, body: str, places: str) -> str:
+        return rf"\left.\left({body}\right)\right|_{{{places}}}"
 
     def transposed(self, text: str) -> str:
         return (f"{{{text}}}" if text.endswith("}") and "^" in text else text) + self.transpose

@@ -50,6 +50,8 @@ def _rebuild(a: Atom, go: Callable[[Poly], Poly], index: Callable[[Axis], Axis])
         return of_atom(atom("named", a.data[0], tuple(map(index, a.data[1])), *a.data[2:]))
     if a.kind == "delta":
         return delta(*map(index, a.data))
+    if a.kind == "tie":
+        return of_atom(atom("tie", *map(index, a.data[:3]), a.data[3]))
     if a.kind == "exp":
         return exponential(go(Poly({a.data[0]: Fraction(1)})))
     if a.kind == "sum":
@@ -175,6 +177,10 @@ def make_sum(bound: tuple[Axis, ...], p: Poly) -> Poly:
     return total(_sum_term(tuple(bound), m).scaled(c) for m, c in p.terms.items()) if bound else p
 
 
+#: further rules for Σ over bound axes of a product: the value, or None where the rule does not apply.
+SUM_RULES: list[Callable[[tuple[Axis, ...], dict[Atom, Exponent]], Poly | None]] = []
+
+
 @lru_cache(maxsize=100_000)
 def _sum_term(bound: tuple[Axis, ...], m: Mono[Any]) -> Poly:
     """Σ over ``bound`` of one monomial."""
@@ -204,9 +210,13 @@ def _sum_term(bound: tuple[Axis, ...], m: Mono[Any]) -> Poly:
             return result * make_sum(tuple(i for i in bound if i != gone), body)
     free_of: dict[Axis, list[Atom]] = {i: [a for a in inside if i in a.free] for i in bound}
     for a, e in inside.items():
-        gone, value = _known_sum(a, e, bound, free_of)
+        gone, known = _known_sum(a, e, bound, free_of)
         if gone:
-            return result * make_sum(tuple(i for i in bound if i not in gone), value * monomial(without(inside, a)))
+            return result * make_sum(tuple(i for i in bound if i not in gone), known * monomial(without(inside, a)))
+    for rule in SUM_RULES:
+        value = rule(bound, inside)
+        if value is not None:
+            return result * value
     absorbed = _absorb(bound, inside)
     if absorbed is not None:
         return result * make_sum(*absorbed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 import sympy
@@ -24,6 +24,7 @@ from .tensors import (
     merge_axes,
     slot,
 )
+from .windows import Overlap, Tie, Window
 
 
 def postorder(root: Tensor, closed: frozenset[str] = frozenset()) -> list[Tensor]:
@@ -148,6 +149,8 @@ def _rename(root: Tensor, pairs: tuple[tuple[str, str], ...]) -> Tensor:
         inner, _ = bound(summed, body)
         keep = merge_axes((tuple(to(a) for a in root.keep),))
         return contract(tuple(rename(f, inner) for f in root.factors), keep)
+    if isinstance(root, Window | Overlap | Tie):
+        return _rename_window(root, to, bound)
     if isinstance(root, Extremum):
         inner, over = bound(root.over, root.operand)
         return Extremum(rename(root.operand, inner), over)
@@ -155,3 +158,18 @@ def _rename(root: Tensor, pairs: tuple[tuple[str, str], ...]) -> Tensor:
         inner, over = bound(root.over, root.operand)
         return Maximiser(rename(root.operand, inner), over, tuple(to(a) for a in root.indices))
     return root
+
+
+def _rename_window(
+    root: Window | Overlap | Tie,
+    to: Callable[[Axis], Axis],
+    bound: Callable[[tuple[Axis, ...], Tensor], tuple[dict[str, str], tuple[Axis, ...]]],
+) -> Tensor:
+    """A window's own axis, and an overlap-add's two, are bound: they step aside like summed ones."""
+    if isinstance(root, Tie):
+        return Tie(to(root.into), to(root.out), to(root.tap), root.affine)
+    if isinstance(root, Window):
+        inner, (over,) = bound((root.over,), root.operand)
+        return Window(rename(root.operand, inner), over, to(root.out), to(root.tap), root.affine)
+    inner, (out, tap) = bound((root.out, root.tap), root.operand)
+    return Overlap(rename(root.operand, inner), out, tap, to(root.into), root.affine)
