@@ -39,8 +39,9 @@ class Result:
         course = _course(forward.log_predicted[0], forward.log_predicted[-1])
         start = _decimal(forward.log_predicted[0])
         path = f"stays at {start}" if course == "stays" else f"{course} from {start}"
+        layers = f"{p.depth} layer{'s' if p.depth > 1 else ''}"
         return (
-            f"{p.prediction.activation}, {p.prediction.initialiser}: E z² {path} through {p.depth} layers "
+            f"{p.prediction.activation}, {p.prediction.initialiser}: E z² {path} through {layers} "
             f"(predicted {_decimal(forward.log_predicted[-1])}, measured {_measured(forward, -1)}); E δ² "
             f"{_course(0.0, backward.log_predicted[0])} on the way back "
             f"(predicted ×{_decimal(backward.log_predicted[0])}, measured ×{_measured(backward, 0)}); "
@@ -162,7 +163,7 @@ def command(
 def _decimal(log: float, digits: int = 4) -> str:
     """e^log as a short decimal, however large or small."""
     if math.isnan(log):
-        return "not measured"
+        return "undecided"
     if math.isinf(log):
         return "0" if log < 0 else "overflow"
     if abs(log) < 690:
@@ -237,6 +238,7 @@ def _finite_width(p: Propagation) -> list[str]:
         lines.append(
             f"finite width: E[S²]/(E S)² of S = Σ a² at the last layer is {predicted:.4g} exactly "
             f"(1 at infinite width), measured {p.measured_ratio:.4g}"
+            + (f": rarer networks than 1 in {p.networks} make most of it" if predicted > p.networks / 4 else "")
         )
     spread = max(profile.spread for profile in p.profiles)
     if spread > _WIDE:

@@ -20,6 +20,8 @@ _MOST_TRACES = 32
 _LEAST_DECADES = 1.5
 #: Beyond these exponents of e a value does not fit a float64 axis and is left out.
 _REACH = 600.0
+#: With fewer layers than this each is drawn on its own.
+_FEW = 4
 
 
 def draw(p: Propagation) -> Figure:
@@ -37,11 +39,16 @@ def draw(p: Propagation) -> Figure:
     forward.legend(loc="best", fontsize=9)
     width = f"width {p.widths[1]}" if len(set(p.widths)) == 1 else "widths as given"
     drawn.suptitle(
-        f"{_short(p.prediction.activation)} with {p.prediction.initialiser}: {p.depth} layers, {width}, "
+        f"{_short(p.prediction.activation)} with {p.prediction.initialiser}: {_layers(p.depth)}, {width}, "
         f"{p.networks} networks",
         x=0.01, ha="left", fontsize=12, fontweight="bold", color="#30343a",
     )  # fmt: skip
     return drawn
+
+
+def _layers(depth: int) -> str:
+    """ "1 layer", "50 layers"."""
+    return f"{depth} layer{'s' if depth > 1 else ''}"
 
 
 def _said(verdict: str) -> str:
@@ -57,14 +64,13 @@ def _panel(ax: Axes, layers: Any, profile: Profile) -> None:
         ax.plot(layers, _shown(trace), color=COLOURS["muted"], linewidth=0.7, alpha=0.28, zorder=1)
     ax.plot([], [], color=COLOURS["muted"], linewidth=0.9, alpha=0.6, label="single networks")
     low, high = (_shown(end) for end in profile.interval)
-    ax.fill_between(
-        layers, low, high, color=COLOURS["measured"], alpha=0.22, linewidth=0, zorder=2, label="95 % interval"
-    )
-    ax.plot(
-        layers, _shown(profile.log_measured), "o", color=COLOURS["measured"], markersize=3.6, zorder=4,
-        label="measured",
-    )  # fmt: skip
-    ax.plot(layers, _shown(profile.log_predicted), color=COLOURS["theory"], linewidth=2.0, zorder=3, label="theory")
+    colour, few = COLOURS["measured"], layers.size < _FEW
+    ax.fill_between(layers, low, high, color=colour, alpha=0.22, linewidth=0, zorder=2, label="95 % interval")
+    if few:  # a band over one layer has no width
+        ax.vlines(layers, low, high, color=colour, alpha=0.5, linewidth=3, zorder=2)
+    ax.plot(layers, _shown(profile.log_measured), "o", color=colour, markersize=3.6, zorder=4, label="measured")
+    theory, marker = _shown(profile.log_predicted), {"marker": "_", "markersize": 22} if few else {}
+    ax.plot(layers, theory, color=COLOURS["theory"], linewidth=2.0, zorder=3, label="theory", **marker)
     ax.set_xlim(min(0.5, 1 - 0.02 * layers.size), layers.size + max(0.5, 0.02 * layers.size))
     _scale(ax, profile)
 
@@ -76,14 +82,15 @@ def _shown(logs: Any) -> Any:
 
 
 def _scale(ax: Axes, profile: Profile) -> None:
-    """A logarithmic axis with readable ticks whatever the range; a note where nothing but zeros is left."""
+    """A logarithmic axis with readable ticks whatever the range."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     every = np.concatenate([profile.log_predicted, profile.log_measured, *profile.interval])
     decades = every[np.isfinite(every) & (np.abs(every) < _REACH)] / np.log(10)
+    ax.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    _note(ax, profile)
     if decades.size == 0:
         ax.set_yticks([])
-        ax.text(0.5, 0.5, "0 or overflow at every layer", transform=ax.transAxes, ha="center", color=COLOURS["muted"])
         return
     ax.set_yscale("log")
     bottom, top = float(decades.min()), float(decades.max())
@@ -95,4 +102,16 @@ def _scale(ax: Axes, profile: Profile) -> None:
     else:
         ax.yaxis.set_major_locator(LogLocator(numticks=8))
     ax.yaxis.set_minor_formatter(NullFormatter())
-    ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+
+
+def _note(ax: Axes, profile: Profile) -> None:
+    """Say what a logarithmic axis cannot show."""
+    logs = (profile.log_predicted, profile.log_measured)
+    beyond = [f"{name} {what} at {count} of {profile.log_predicted.size} layers" for name, what, count in (
+        ("theory", "exactly 0", int(np.isneginf(logs[0]).sum())),
+        ("measured", "exactly 0", int(np.isneginf(logs[1]).sum())),
+        ("theory", "beyond this axis", int((np.isfinite(logs[0]) & (np.abs(logs[0]) >= _REACH)).sum())),
+        ("measured", "overflown or partly 0", int(np.isnan(logs[1]).sum())),
+    ) if count]  # fmt: skip
+    text = "\n".join(beyond)
+    ax.text(0.5, 0.12, text, transform=ax.transAxes, ha="center", fontsize=9, color="#30343a", zorder=5)

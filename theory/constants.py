@@ -13,8 +13,8 @@ from .enclosures import ball_function
 def number(expr: sympy.Expr) -> arb:
     """Enclose a constant at the present precision; raises :class:`Unsupported` naming a node it does not know.
 
-    >>> number(sympy.sqrt(2))
-    [1.41421356237310 +/- 4.96e-15]
+    >>> number(sympy.sqrt(2)).str(12)
+    '[1.41421356237 +/- 3.10e-12]'
     """
     return _number(sympy.sympify(expr), ctx.prec)
 
