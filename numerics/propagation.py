@@ -48,6 +48,7 @@ _CACHE_BYTES = 128 * 2**20
 _WORK_FOR_THREADS = 2**26
 
 AGREES, FINITE_WIDTH, DIFFERS = "agrees", "agrees up to finite width", "differs"
+UNDECIDED = "not decided"
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,10 @@ class Profile:
 
     @cached_property
     def outcome(self) -> str:
-        """ "agrees", "agrees up to finite width", "differs" or "not decided" (no layer could be judged)."""
-        if not self.judged.any():
-            return "not decided"
+        """ "agrees", "agrees up to finite width", "differs" or "not decided" (a layer that could not be judged)."""
         beyond = self.judged & (np.abs(self.z) > CRITICAL)
         if not beyond.any():
-            return AGREES
+            return AGREES if self.judged.all() else UNDECIDED
         distance = np.abs(self.log_measured - self.log_predicted)[beyond]
         return FINITE_WIDTH if bool((distance <= self.finite_width[beyond]).all()) else DIFFERS
 
