@@ -69,8 +69,10 @@ def _panel(ax: Axes, layers: Any, profile: Profile) -> None:
     if few:  # a band over one layer has no width
         ax.vlines(layers, low, high, color=colour, alpha=0.5, linewidth=3, zorder=2)
     ax.plot(layers, _shown(profile.log_measured), "o", color=colour, markersize=3.6, zorder=4, label="measured")
-    theory, marker = _shown(profile.log_predicted), {"marker": "_", "markersize": 22} if few else {}
-    ax.plot(layers, theory, color=COLOURS["theory"], linewidth=2.0, zorder=3, label="theory", **marker)
+    theory, marker = _shown(profile.log_predicted), "_" if few else ""
+    ax.plot(
+        layers, theory, color=COLOURS["theory"], marker=marker, markersize=22, linewidth=2.0, zorder=3, label="theory"
+    )
     ax.set_xlim(min(0.5, 1 - 0.02 * layers.size), layers.size + max(0.5, 0.02 * layers.size))
     _scale(ax, profile)
 
