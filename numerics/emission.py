@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..theory.activations import Activation
+from ..theory.activations import ACTIVATIONS, Activation
 from ..theory.errors import InputError, lookup
-from ..theory.layers import Layer
+from ..theory.layer_text import parse_call
+from ..theory.layers import LAYERS, Layer, layer
 from ..theory.lowering import Program
 
 
@@ -58,10 +59,10 @@ TARGETS: dict[str, Target] = {
     row.name: row
     for row in (
         Target("numpy", "NumPy", _in_one_pass("numpy", _NUMPY), lambda row: str(row.numpy_source())),
-        Target("numba", "Numba on the CPU", _in_one_pass("numba_cpu", _NUMBA, cache=False), None),
-        Target("torch", "PyTorch, an autograd.Function", _ladder("torch"), None),
-        Target("jax", "JAX, a custom_vjp", _ladder("jax"), None),
-        Target("c", "C99", _ladder("c"), None),
+        Target("numba", "Numba on the CPU", _in_one_pass("numba_cpu", _NUMBA, cache=False), _layer_of("numba_layer")),
+        Target("torch", "PyTorch, an autograd.Function", _ladder("torch"), _layer_of("torch")),
+        Target("jax", "JAX, a custom_vjp", _ladder("jax"), _layer_of("jax")),
+        Target("c", "C99", _ladder("c"), _layer_of("c")),
     )
 }
 
@@ -95,3 +96,20 @@ def layer_source(row: Layer, target: str = "numpy") -> str:
         able = ", ".join(name for name, t in TARGETS.items() if t.layer is not None)
         raise InputError(f"target {target} prints no layers (asked for {row.name}): these do: {able}")
     return chosen.layer(row)
+
+
+def is_layer(spec: str, asked: bool = False) -> bool:
+    """Whether ``spec`` names a layer: one was asked for, or a layer but no activation has that name."""
+    name = spec.split("(")[0].strip().lower().replace("-", "_")
+    named = {name} & {*LAYERS, *(alias for row in LAYERS.values() for alias in row.aliases)}
+    return asked or bool(named and not any(name in (row.name, *row.aliases) for row in ACTIVATIONS.values()))
+
+
+def emit_layer(spec: str, target: str) -> tuple[str, str]:
+    """(name, source) of the layer that ``spec`` writes: a name, with options if wanted ("batch_norm(eps=1e-3)").
+
+    Raises :class:`InputError` for a layer, an option or a target that does not exist.
+    """
+    name, options = parse_call(spec)
+    row = layer(name, **options)
+    return row.name, layer_source(row, target)

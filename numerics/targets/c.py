@@ -6,14 +6,19 @@ computed. ``-ffast-math`` would undo the compensated steps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
+from ...theory.layers import Layer
 from ...theory.lowering import Program
+from ...theory.numpy_source import identifier
 from ...theory.scaled_erfc import without_erfcx
 from .arrays import Programs
 from .branches import Branch, plan
+from .layer_loops import Dialect, LoopWriter
 from .numba_cpu import names_of
 from .printing import INDENT, operand_text, text_of
+from .tensor_parts import Pass, passes
 
 TABLE: dict[str, str] = {
     "add": "{0} + {1}",
@@ -138,3 +143,67 @@ _RESERVED = frozenset((
     "acos", "asin", "atan", "cos", "cosh", "erf", "erfc", "exp", "expm1", "fabs", "gamma", "log", "log1p", "pow", "sin",
     "sinh", "sqrt", "tan", "tanh", "double", "float", "int", "void", "static", "inline", "const", "return",
 ))  # fmt: skip
+
+
+# --------------------------------------------------------------------------------------------------------------- layers
+
+
+class _CDialect(Dialect):
+    """Arrays are row-major and contiguous."""
+
+    def array(self, name: str, indices: Sequence[str], sizes: Sequence[str]) -> str:
+        """x[(n)*I + i]"""
+        text = ""
+        for index, size in zip(indices, sizes, strict=True):
+            wrapped = f"({index})" if " " in index and text else index
+            text = (
+                f"({text}) * {size} + {wrapped}" if " " in text else f"{text} * {size} + {wrapped}" if text else index
+            )
+        return f"{name}[{text or 0}]"
+
+
+DIALECT = _CDialect(
+    table=TABLE, loop="for (size_t {0} = 0; {0} < {1}; {0}++) {{", close="}", number="const double {0} = {1};",
+    truth="const int {0} = {1};", assign="{0} = {1};", add="{0} += {1};", floor="/", infinity="INFINITY",
+    real="(double){0}", literal="{0}.0", both="{0} && {1}", either="{0} || {1}", guard="if ({0}) {{ {1} }}",
+)  # fmt: skip
+
+
+def print_layer(row: Layer) -> str:
+    """C99 source of ``NAME_forward`` and ``NAME_backward``: 0 when done, 1 when there was no memory."""
+    usage = "Arrays are contiguous, the last index fastest; outputs may not overlap inputs.\n"
+    usage += "Each function returns 0, or 1 when there was no memory for its intermediate arrays."
+    title = f"{row.title or row.name}: forward pass, and the backward pass derived from it"
+    parts = [comment(f"{title}\n\n{usage}"), HEADER + "#include <stdlib.h>\n"]
+    parts += [_layer_function(what, f"{row.name}_{what.name}") for what in passes(row)]
+    return "\n".join(parts)
+
+
+def _layer_function(what: Pass, name: str) -> str:
+    writer = LoopWriter(what, DIALECT)
+    arguments = [f"size_t {text}" for text in what.spelt_sizes.values()]
+    arguments += [f"const double *{identifier(a.name)}" for a in what.arguments]
+    arguments += [f"double {p}" for p in what.parameters]
+    arguments += [f"double *{identifier(o)}" for o in what.outputs]
+    body = "\n".join(writer.lines)
+    shapes = [f"{identifier(a.name)}[{', '.join(map(writer.size, a.indices))}]" for a in what.arguments]
+    shapes += [f"{identifier(o)}[{', '.join(map(writer.size, axes))}]" for o, (_, axes) in what.outputs.items()]
+    defaults = "; ".join(f"{p} is usually {v}" for p, v in what.parameters.items())
+    lines = [comment("; ".join([", ".join(shapes), *([defaults] if defaults else [])])).rstrip()]
+    head = f"int {name}({', '.join(arguments)})"
+    lines += [head if len(head) < 100 else head.replace(", ", ",\n        "), "{"]
+    workspace = {n: " * ".join(map(writer.size, axes)) or "1" for n, axes in writer.arrays.items()}
+    used = "\n".join([body, *workspace.values()])
+    names = [a.split()[-1].lstrip("*") for a in arguments]
+    lines += [f"{INDENT}(void){n};" for n in names if not re.search(rf"\b{n}\b", used)]
+    if workspace:
+        total = " + ".join(workspace.values())
+        lines += [f"{INDENT}double *work = malloc(sizeof(double) * ({total} + 1));"]
+        lines += [f"{INDENT}if (!work)", f"{INDENT * 2}return 1;"]
+        place = "work"
+        for n, size in workspace.items():
+            lines.append(f"{INDENT}double *{n} = {place};")
+            place = f"{n} + {size}"
+    lines += writer.lines
+    lines += [f"{INDENT}free(work);"] if workspace else []
+    return "\n".join([*lines, f"{INDENT}return 0;", "}", ""])

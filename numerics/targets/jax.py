@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from ...theory.layers import Layer
+from ...theory.numpy_source import identifier
 from ...theory.scaled_erfc import without_erfcx
 from .arrays import Programs, Rung, result_texts, rungs, statements
+from .layer_arrays import ArrayWriter, Dialect, helper_lines, indented
 from .numpy import TABLE as NUMPY
 from .printing import INDENT
+from .tensor_parts import passes
 
 #: NumPy's statements under JAX's name; the special functions are in another module.
 TABLE: dict[str, str] = {
@@ -45,3 +49,71 @@ def _block(rung: Rung) -> str:
     text += [f"def _{rung.name}_backward({saved}, upstream):", f"{INDENT}return (upstream * {factor},)", "", ""]
     text += [f"{rung.name}.defvjp(_{rung.name}_forward, _{rung.name}_backward)", ""]
     return "\n".join(text)
+
+
+# --------------------------------------------------------------------------------------------------------------- layers
+
+_HELPERS = {
+    "_maximiser": """
+def _maximiser(a, axis):
+    hit = (a == a.max(axis=axis, keepdims=True)).astype(a.dtype)
+    return hit / hit.sum(axis=axis, keepdims=True)
+""",
+    "_windows": """
+def _windows(x, axis, windows, taps, stride, dilation, padding):
+    at = jnp.arange(windows)[:, None] * stride + jnp.arange(taps) * dilation - padding
+    inside = (at >= 0) & (at < x.shape[axis])
+    picked = jnp.take(x, at.clip(0, x.shape[axis] - 1), axis=axis)
+    shape = [windows if k == axis else taps if k == axis + 1 else 1 for k in range(x.ndim + 1)]
+    return jnp.where(inside.reshape(shape), picked, 0)
+""",
+    "_overlap": """
+def _overlap(y, size, stride, dilation, padding):
+    windows, taps = y.shape[-2:]
+    at = (jnp.arange(windows)[:, None] * stride + jnp.arange(taps) * dilation - padding).reshape(-1)
+    at = jnp.where((at >= 0) & (at < size), at, size)  # one place more, for what falls outside
+    flat = y.reshape(*y.shape[:-2], windows * taps)
+    return jnp.zeros((*y.shape[:-2], size + 1), dtype=y.dtype).at[..., at].add(flat)[..., :size]
+""",
+    "_tie": """
+def _tie(like, size, windows, taps, stride, dilation, padding):
+    i, p, u = (jnp.arange(k) for k in (size, windows, taps))
+    return (i[:, None, None] == p[:, None] * stride + u * dilation - padding).astype(like.dtype)
+""",
+}
+
+LAYERS = Dialect(
+    table=TABLE, einsum='jnp.einsum("{0}", {1})', permute="jnp.transpose({0}, ({1}))", maximum="{0}.max(axis=({1},))",
+    total="{0}.sum(axis=({1},))", broadcast="jnp.broadcast_to({0}, {1})", full="jnp.full({1}, {0}, dtype={2}.dtype)",
+    eye="jnp.eye({0}, dtype={1}.dtype)", helpers=_HELPERS,
+)  # fmt: skip
+
+
+def print_layer(row: Layer) -> str:
+    """A module with ``NAME(inputs…, hyper-parameters…)``, a custom_vjp whose backward pass was derived."""
+    forward, backward = passes(row)
+    writers = [ArrayWriter(p, LAYERS) for p in (forward, backward)]
+    ahead, back = writers
+    inputs = [identifier(a.name) for a in forward.arguments]
+    parameters = {**forward.parameters, **backward.parameters}
+    places = tuple(range(len(inputs), len(inputs) + len(parameters)))
+    title = f"{row.title or row.name}: forward pass, and the backward pass derived from it."
+    helpers = [h.strip("\n") + "\n\n" for h in helper_lines(writers, LAYERS)]
+    standard = (["import functools"] if places else []) + (
+        ["import math"] if any("math" in w.uses for w in writers) else []
+    )
+    special = any("special." in line for w in writers for line in w.lines)
+    text = [f'"""{title}"""\n', *standard, *([""] if standard else []), "import jax", "import jax.numpy as jnp"]
+    text += ["from jax.scipy import special"] if special else []
+    text += ["", "", *helpers]
+    text += [f"@functools.partial(jax.custom_vjp, nondiff_argnums={places})" if places else "@jax.custom_vjp"]
+    signature = ", ".join([*inputs, *(f"{p}={v}" for p, v in parameters.items())])
+    text += [f"def {row.name}({signature}):", *indented(ahead.source()), f"{INDENT}return {ahead.results[0]}", "", ""]
+    text += [f"def _{row.name}_forward({', '.join([*inputs, *parameters])}):"]
+    saved = f"({', '.join(inputs)}{',' * (len(inputs) == 1)})"
+    text += [f"{INDENT}return {row.name}({', '.join([*inputs, *parameters])}), {saved}", "", ""]
+    text += [f"def _{row.name}_backward({', '.join([*parameters, 'saved', 'dy'])}):", f"{INDENT}{saved[1:-1]} = saved"]
+    found = dict(zip(backward.outputs, back.results))
+    gradients = [found.get(f"d{a.name}", f"jnp.zeros_like({identifier(a.name)})") for a in forward.arguments]
+    text += [*indented(back.source()), f"{INDENT}return ({', '.join(gradients)}{',' * (len(gradients) == 1)})", "", ""]
+    return "\n".join([*text, f"{row.name}.defvjp(_{row.name}_forward, _{row.name}_backward)", ""])

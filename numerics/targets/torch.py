@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ...theory.layers import Layer
 from ...theory.lowering import Program
+from ...theory.numpy_source import identifier
 from .arrays import Programs, Rung, result_texts, rungs, statements
+from .layer_arrays import ArrayWriter, Dialect, helper_lines, indented
 from .printing import INDENT, literal, operand_text, text_of
+from .tensor_parts import passes
 
 TABLE: dict[str, str] = {
     "add": "{0} + {1}",
@@ -48,7 +52,7 @@ TABLE: dict[str, str] = {
 _TENSOR_FIRST = {"at_least", "at_most", "copysign"}
 
 
-def _right_side(program: Program, names: Mapping[int, str], place: int) -> str:
+def _right_side(program: Program, names: Mapping[int, str], place: int, like: str = "x") -> str:
     node = program.nodes[place]
     constant = [program.nodes[o].operation == "constant" for o in node.operands]
     operands = [operand_text(program, names, o) for o in node.operands]
@@ -56,7 +60,7 @@ def _right_side(program: Program, names: Mapping[int, str], place: int) -> str:
     if not lonely:
         return text_of(program, TABLE, names, place)
     k = 1 if node.operation == "select" else 0
-    operands[k] = f"torch.full_like(x, {literal(program.nodes[node.operands[k]].leaf)})"
+    operands[k] = f"torch.full_like({like}, {literal(program.nodes[node.operands[k]].leaf)})"
     return TABLE[node.operation].format(*operands)
 
 
@@ -94,3 +98,86 @@ def _block(rung: Rung) -> str:
     text += [f"{INDENT * 2}return upstream * {f'{rung.above}(x)' if rung.above else 'derivative'}", "", ""]
     text += [f"def {rung.name}(x):", f"{INDENT}return {_class(rung.name)}.apply(x)", ""]
     return "\n".join(text)
+
+
+# --------------------------------------------------------------------------------------------------------------- layers
+
+_HELPERS = {
+    "_maximiser": """
+def _maximiser(a, axis):
+    hit = (a == a.amax(dim=axis, keepdim=True)).to(a.dtype)
+    return hit / hit.sum(dim=axis, keepdim=True)
+""",
+    "_windows": """
+def _windows(x, axis, windows, taps, stride, dilation, padding):
+    at = torch.arange(windows, device=x.device)[:, None] * stride + torch.arange(taps, device=x.device) * dilation
+    at = at - padding
+    inside = (at >= 0) & (at < x.shape[axis])
+    picked = x.index_select(axis, at.clamp(0, x.shape[axis] - 1).reshape(-1))
+    picked = picked.reshape(*x.shape[:axis], windows, taps, *x.shape[axis + 1 :])
+    shape = [windows if k == axis else taps if k == axis + 1 else 1 for k in range(x.dim() + 1)]
+    return torch.where(inside.reshape(shape), picked, torch.zeros_like(picked))
+""",
+    "_overlap": """
+def _overlap(y, size, stride, dilation, padding):
+    windows, taps = y.shape[-2:]
+    at = torch.arange(windows, device=y.device)[:, None] * stride + torch.arange(taps, device=y.device) * dilation
+    at = (at - padding).reshape(-1)
+    inside = (at >= 0) & (at < size)
+    flat = y.reshape(*y.shape[:-2], windows * taps)
+    return torch.zeros(*y.shape[:-2], size, dtype=y.dtype, device=y.device).index_add(-1, at[inside], flat[..., inside])
+""",
+    "_tie": """
+def _tie(like, size, windows, taps, stride, dilation, padding):
+    i, p, u = (torch.arange(k, device=like.device) for k in (size, windows, taps))
+    return (i[:, None, None] == p[:, None] * stride + u * dilation - padding).to(like.dtype)
+""",
+}
+
+LAYERS = Dialect(
+    table=TABLE,
+    einsum='torch.einsum("{0}", {1})',
+    permute="{0}.permute({1})",
+    total="{0}.sum(dim=({1},))",
+    maximum="{0}.amax(dim=({1},))",
+    broadcast="torch.broadcast_to({0}, {1})",
+    full="torch.full({1}, {0}, dtype={2}.dtype, device={2}.device)",
+    eye="torch.eye({0}, dtype={1}.dtype, device={1}.device)",
+    helpers=_HELPERS,
+    write=_right_side,
+)
+
+
+def print_layer(row: Layer) -> str:
+    """A module with ``NAME(inputs…, hyper-parameters…)``, an autograd.Function whose backward pass was derived."""
+    forward, backward = passes(row)
+    writers = [ArrayWriter(p, LAYERS) for p in (forward, backward)]
+    ahead, back = writers
+    inputs = [identifier(a.name) for a in forward.arguments]
+    parameters = {**forward.parameters, **backward.parameters}
+    title = f"{row.title or row.name}: forward pass, and the backward pass derived from it."
+    helpers = [h.strip("\n") + "\n\n" for h in helper_lines(writers, LAYERS)]
+    imports = ["import math\n"] if any("math" in w.uses for w in writers) else []
+    name = _class(row.name)
+    text = [f'"""{title}"""\n', *imports, "import torch\n\n", *helpers]
+    text += [f"class {name}(torch.autograd.Function):", f"{INDENT}@staticmethod"]
+    text += [f"{INDENT}def forward({', '.join(['ctx', *inputs, *parameters])}):"]
+    text += [f"{INDENT * 2}ctx.save_for_backward({', '.join(inputs)})"]
+    text += (
+        [f"{INDENT * 2}ctx.parameters = ({''.join(f'{p}, ' for p in parameters).rstrip(' ')})"] if parameters else []
+    )
+    text += [*indented(ahead.source(), 2), f"{INDENT * 2}return {ahead.results[0]}", ""]
+    text += [f"{INDENT}@staticmethod", f"{INDENT}@torch.autograd.function.once_differentiable"]
+    text += [
+        f"{INDENT}def backward(ctx, dy):",
+        f"{INDENT * 2}{', '.join(inputs)}{',' * (len(inputs) == 1)} = ctx.saved_tensors",
+    ]
+    text += (
+        [f"{INDENT * 2}{', '.join(parameters)}{',' * (len(parameters) == 1)} = ctx.parameters"] if parameters else []
+    )
+    found = dict(zip(backward.outputs, back.results))
+    gradients = [found.get(f"d{a.name}", "None") for a in forward.arguments] + ["None"] * len(parameters)
+    text += [*indented(back.source(), 2), f"{INDENT * 2}return {', '.join(gradients)}", "", ""]
+    signature = [*inputs, *(f"{p}={v}" for p, v in parameters.items())]
+    text += [f"def {row.name}({', '.join(signature)}):"]
+    return "\n".join([*text, f"{INDENT}return {name}.apply({', '.join([*inputs, *parameters])})", ""])

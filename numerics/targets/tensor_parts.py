@@ -1,0 +1,158 @@
+"""What the printers of tensor expressions share: sizes, scalar functions as programs, and the two passes of a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import sympy
+
+from ...theory.errors import Unsupported
+from ...theory.evaluation import concrete
+from ...theory.layers import Layer
+from ...theory.lowering import Program, lower
+from ...theory.numpy_source import identifier
+from ...theory.tensors import Axis, Input, Map, Tensor
+from ...theory.walking import postorder, scalar_symbols
+from .printing import literal, operand_text, ordered, text_of
+
+_TRUTHS = frozenset({"lt", "le", "eq", "and", "or", "not"})
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One function to print: its arguments, and its outputs with the axes in which each is laid out."""
+
+    name: str
+    arguments: tuple[Input, ...]
+    outputs: Mapping[str, tuple[Tensor, tuple[Axis, ...]]]
+    #: hyper-parameter -> its default as a literal
+    parameters: Mapping[str, str]
+
+    @property
+    def spelt_sizes(self) -> dict[sympy.Symbol, str]:
+        """Size symbol -> how it is spelt: by its name, unless an argument has that one."""
+        taken = {identifier(a.name) for a in self.arguments} | set(self.parameters)
+        symbols = {s: None for a in self.arguments for i in a.indices for s in sorted(i.size.free_symbols, key=str)}
+        return {s: f"size_{s}" if str(s) in taken else str(s) for s in symbols}
+
+
+def passes(row: Layer) -> tuple[Pass, Pass]:
+    """The forward pass of a layer, and the backward pass that was derived from it.
+
+    Raises :class:`Unsupported` for a layer with a function that has no formula.
+    """
+    for node in postorder(row.forward):
+        if isinstance(node, Map):
+            for f in node.function.atoms(sympy.Function):
+                if getattr(type(f), "definition", False) is None:
+                    raise Unsupported(
+                        f"layer {row.name} holds any function {type(f).__name__}: emit an activation by its own name"
+                    )
+    gradients = {d.name: (d.gradient, d.axes) for d in row.gradients().values()}
+    return (
+        _pass("forward", row.inputs, {"y": (row.forward, row.output_axes)}, row),
+        _pass("backward", (row.cotangent, *row.inputs), gradients, row),
+    )
+
+
+def _pass(
+    name: str, arguments: tuple[Input, ...], outputs: dict[str, tuple[Tensor, tuple[Axis, ...]]], row: Layer
+) -> Pass:
+    used = {str(s) for tensor, _ in outputs.values() for s in scalar_symbols(tensor)}
+    parameters = {identifier(str(s)): literal(v) for s, v in row.parameters.items() if str(s) in used}
+    return Pass(name, arguments, outputs, parameters)
+
+
+class Names:
+    """Names v1, v2, … that no argument has."""
+
+    def __init__(self, taken: Sequence[str]) -> None:
+        self.taken, self.count = set(taken), 0
+
+    def fresh(self, stem: str = "v") -> str:
+        """The next name."""
+        while True:
+            self.count += 1
+            if (name := f"{stem}{self.count}") not in self.taken:
+                return name
+
+    def claim(self, wish: str) -> str:
+        """The wished name, with underscores until it is free."""
+        while wish in self.taken:
+            wish += "_"
+        self.taken.add(wish)
+        return wish
+
+
+@lru_cache(maxsize=4096)
+def scalar_program(function: sympy.Expr, symbols: tuple[sympy.Symbol, ...]) -> Program:
+    """A scalar function as a straight-line program, the branches of a Piecewise guarded."""
+    return lower({"value": concrete(function)}, symbols)
+
+
+def scalar_steps(
+    function: sympy.Expr,
+    given: Mapping[sympy.Symbol, str],
+    table: Mapping[str, str],
+    names: Names,
+    add: Callable[[str, str, bool], None],
+    write: Callable[[Program, Mapping[int, str], int], str] | None = None,
+) -> str:
+    """Hand each step (name, right-hand side, is it a truth value) to ``add``; return the text of the result."""
+    symbols = tuple(sorted(function.free_symbols, key=str))
+    missing = [s for s in symbols if s not in given]
+    if missing:
+        raise Unsupported(f"no value for {missing[0]} in generated source")
+    program = scalar_program(function, symbols)
+    texts: dict[int, str] = {}
+    by_name = {str(s): given[s] for s in symbols}
+    for place, node in enumerate(program.nodes):
+        if node.operation == "input":
+            texts[place] = by_name[str(node.leaf)]
+    for place, node in ordered(program):
+        texts[place] = names.fresh()
+        right = write(program, texts, place) if write else text_of(program, table, texts, place)
+        add(texts[place], right, node.operation in _TRUTHS)
+    return operand_text(program, texts, program.outputs["value"])
+
+
+def size_text(size: sympy.Expr, sizes: Mapping[sympy.Symbol, str], floor: str) -> str:
+    """An axis size as integer source: a polynomial in size symbols, and floors of its quotients (``//`` or ``/``)."""
+    size = sympy.sympify(size)
+    if size.is_Integer:
+        return str(size)
+    if size in sizes:
+        return sizes[size]
+    if size.is_Add:
+        plus = [t for t in size.args if not t.could_extract_minus_sign()]
+        minus = [-t for t in size.args if t.could_extract_minus_sign()]
+        text = " + ".join(size_text(t, sizes, floor) for t in sorted(plus, key=str))
+        return f"({text or '0'}{''.join(f' - {size_text(t, sizes, floor)}' for t in sorted(minus, key=str))})"
+    if size.is_Mul and all(f.is_Integer or not f.is_Rational for f in size.args):
+        return f"({' * '.join(size_text(f, sizes, floor) for f in size.args)})"
+    if isinstance(size, sympy.floor):
+        above, below = sympy.together(size.args[0]).as_numer_denom()
+        if below.is_Integer:
+            return f"({size_text(sympy.expand(above), sizes, floor)} {floor} {below})"
+    raise Unsupported(f"no source for an axis of size {size}")
+
+
+def read_sizes(arguments: Sequence[Input], sizes: Mapping[sympy.Symbol, str]) -> dict[str, str]:
+    """How each size is read off the shape of an argument: spelling -> ``x.shape[0]``."""
+    found: dict[str, str] = {}
+    for a in arguments:
+        for k, i in enumerate(a.indices):
+            if i.size in sizes:
+                found.setdefault(sizes[i.size], f"{identifier(a.name)}.shape[{k}]")
+    missing = [t for t in sizes.values() if t not in found]
+    if missing:
+        raise Unsupported(f"the size {missing[0]} cannot be read off the arguments")
+    return found
+
+
+def told(node: Any) -> Unsupported:
+    """The error for a node that a target has no source for."""
+    return Unsupported(f"no source for a {type(node).__name__} in this target")
