@@ -24,7 +24,7 @@ from numba import types
 from numba.extending import intrinsic
 
 #: What the names of operations in a program are called here, for results of 53 and of 24 bits.
-FUNCTIONS = ("exp", "expm1", "log", "log1p", "erf", "erfcx")
+FUNCTIONS = ("exp", "expm1", "log", "log1p", "erf", "erfcx", "atan")
 
 
 @intrinsic
@@ -184,26 +184,26 @@ def erfcx_polynomial(r: float) -> float:
 
 @numba.njit(forceinline=True)
 def short_erfcx_polynomial(r: float) -> float:
-    """(1 + 2u)·erfcx(u), r = (u − 4)/(u + 4) for -1 ≤ r ≤ 1."""
-    p = 1.0273677118328479e-08
-    p = fma(p, r, -4.518611985568474e-07)
-    p = fma(p, r, 4.1508132849153055e-07)
-    p = fma(p, r, 5.04953667967669e-06)
-    p = fma(p, r, -1.1357876134490497e-05)
-    p = fma(p, r, -2.3720252933641964e-05)
-    p = fma(p, r, 0.00015071664000877928)
-    p = fma(p, r, -0.00019968246930410788)
-    p = fma(p, r, -0.0007578150324049749)
-    p = fma(p, r, 0.0050321334400655875)
-    p = fma(p, r, -0.01619772280765211)
-    p = fma(p, r, 0.03716747840822559)
-    p = fma(p, r, -0.06633036755539695)
-    p = fma(p, r, 0.09373283958585114)
-    p = fma(p, r, -0.10103906589977271)
-    p = fma(p, r, 0.06809705399645453)
-    p = fma(p, r, 0.015379652098518638)
-    p = fma(p, r, -0.13962111683629524)
-    p = fma(p, r, 1.2329951186255723)
+    """(u + 4)·erfcx(u), r = (u − 4)/(u + 4) for -1 ≤ r ≤ 1."""
+    p = 6.340206298942537e-08
+    p = fma(p, r, -6.803531937983879e-08)
+    p = fma(p, r, -7.302747976239248e-07)
+    p = fma(p, r, 1.405727417567283e-06)
+    p = fma(p, r, 4.566605899753629e-06)
+    p = fma(p, r, -1.8838125157197928e-05)
+    p = fma(p, r, -3.5485015684171012e-06)
+    p = fma(p, r, 0.0001767967823763365)
+    p = fma(p, r, -0.000455089299603608)
+    p = fma(p, r, -0.00028095218899882517)
+    p = fma(p, r, 0.006112065074373781)
+    p = fma(p, r, -0.026370054947345452)
+    p = fma(p, r, 0.0763815135241037)
+    p = fma(p, r, -0.1740109370332101)
+    p = fma(p, r, 0.3308515879805424)
+    p = fma(p, r, -0.5408538313251658)
+    p = fma(p, r, 0.7732087022623342)
+    p = fma(p, r, -0.9765487290806828)
+    p = fma(p, r, 1.0959956610005044)
     return p
 
 
@@ -237,6 +237,54 @@ def short_erf_polynomial(r: float) -> float:
     p = fma(p, r, 0.11283791606461213)
     p = fma(p, r, -0.37612638901305895)
     p = fma(p, r, 1.128379167095421)
+    return p
+
+
+@numba.njit(forceinline=True)
+def atan_polynomial(r: float) -> float:
+    """atan(u)/u, r = u² for 0 ≤ r ≤ 0.173069."""
+    p = 0.015019352215927772
+    p = fma(p, r, -0.03329522674835233)
+    p = fma(p, r, 0.044955385974638586)
+    p = fma(p, r, -0.052163416757379524)
+    p = fma(p, r, 0.05876683640841911)
+    p = fma(p, r, -0.06666189935735445)
+    p = fma(p, r, 0.07692280062216708)
+    p = fma(p, r, -0.09090908012958943)
+    p = fma(p, r, 0.1111111108403008)
+    p = fma(p, r, -0.14285714285308368)
+    p = fma(p, r, 0.19999999999996831)
+    p = fma(p, r, -0.33333333333333326)
+    p = fma(p, r, 1.0)
+    return p
+
+
+@numba.njit(forceinline=True)
+def short_atan_polynomial(r: float) -> float:
+    """atan(u)/u, r = u² for 0 ≤ r ≤ 0.173069."""
+    p = 0.030547613640047783
+    p = fma(p, r, -0.058672754423206214)
+    p = fma(p, r, 0.07561870085216875)
+    p = fma(p, r, -0.09078152461314518)
+    p = fma(p, r, 0.11110367909582931)
+    p = fma(p, r, -0.14285689767547563)
+    p = fma(p, r, 0.19999999592711012)
+    p = fma(p, r, -0.33333333330716935)
+    p = fma(p, r, 0.999999999999972)
+    return p
+
+
+@numba.njit(forceinline=True)
+def short_log1p_unit_polynomial(r: float) -> float:
+    """log((1 + s)/(1 − s))/s, r = s² for 0 ≤ r ≤ 0.111111."""
+    p = 0.20085398950309893
+    p = fma(p, r, 0.14064012333599898)
+    p = fma(p, r, 0.18311081857526315)
+    p = fma(p, r, 0.22215320810914532)
+    p = fma(p, r, 0.28571627153869356)
+    p = fma(p, r, 0.3999999720509126)
+    p = fma(p, r, 0.6666666668163023)
+    p = fma(p, r, 1.9999999999998677)
     return p
 
 
@@ -316,8 +364,7 @@ def log1p(x: float) -> float:
 def erfcx(u: float) -> float:
     """exp(u²)·erfc(u) for u ≥ 0."""
     u = 1e300 if u > 1e300 else u
-    t = (u - 4.0) / (u + 4.0)
-    return erfcx_polynomial(t) / fma(2.0, u, 1.0)
+    return erfcx_polynomial((u - 4.0) / (u + 4.0)) / fma(2.0, u, 1.0)
 
 
 @numba.njit(forceinline=True, error_model="numpy")
@@ -330,6 +377,20 @@ def erf(x: float) -> float:
     far = 1.0 - (e - e * rest) * erfcx(u)
     near = u * erf_polynomial(0.765625 if square > 0.765625 else square)
     return copysign(near if u < 0.875 else far, x)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def atan(x: float) -> float:
+    """arctan x: by the addition theorem at π/4 or π/2 where |x| is not small; one division."""
+    a = abs(x)
+    above = a if a < 0.4142135623730951 else (a - 1.0 if a < 2.414213562373095 else -1.0)
+    below = 1.0 if a < 0.4142135623730951 else (a + 1.0 if a < 2.414213562373095 else a)
+    turn = 0.0 if a < 0.4142135623730951 else (0.7853981633974483 if a < 2.414213562373095 else 1.5707963267948966)
+    t = above / below
+    rest = (
+        0.0 if a < 0.4142135623730951 else (3.061616997868383e-17 if a < 2.414213562373095 else 6.123233995736766e-17)
+    )
+    return copysign(turn + (t * atan_polynomial(t * t) + rest), x)
 
 
 # ------------------------------------------------------------------------------------------------ for float32 results
@@ -385,12 +446,9 @@ def short_log1p(x: float) -> float:
 
 @numba.njit(forceinline=True, error_model="numpy")
 def short_erfcx(u: float) -> float:
-    """exp(u²)·erfc(u) for u ≥ 0, for results of 24 bits; one division for both quotients."""
-    u = 1e150 if u > 1e150 else u
-    right = fma(2.0, u, 1.0)
-    inverse = 1.0 / ((u + 4.0) * right)
-    t = (u - 4.0) * right * inverse
-    return short_erfcx_polynomial(t) * (u + 4.0) * inverse
+    """exp(u²)·erfc(u) for u ≥ 0, for results of 24 bits."""
+    inverse = 1.0 / (u + 4.0)
+    return short_erfcx_polynomial(fma(-8.0, inverse, 1.0)) * inverse
 
 
 @numba.njit(forceinline=True, error_model="numpy")
@@ -401,3 +459,21 @@ def short_erf(x: float) -> float:
     far = 1.0 - short_exp(-square) * short_erfcx(u)
     near = u * short_erf_polynomial(0.765625 if square > 0.765625 else square)
     return copysign(near if u < 0.875 else far, x)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def short_atan(x: float) -> float:
+    """arctan x, for results of 24 bits: by the addition theorem at π/4 or π/2 where |x| is not small; one division."""
+    a = abs(x)
+    above = a if a < 0.4142135623730951 else (a - 1.0 if a < 2.414213562373095 else -1.0)
+    below = 1.0 if a < 0.4142135623730951 else (a + 1.0 if a < 2.414213562373095 else a)
+    turn = 0.0 if a < 0.4142135623730951 else (0.7853981633974483 if a < 2.414213562373095 else 1.5707963267948966)
+    t = above / below
+    return copysign(fma(t, short_atan_polynomial(t * t), turn), x)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def short_log1p_unit(x: float) -> float:
+    """log(1 + x) for 0 ≤ x ≤ 1, for results of 24 bits: 2 artanh s, s = x/(2 + x)."""
+    s = x / (2.0 + x)
+    return s * short_log1p_unit_polynomial(s * s)

@@ -70,6 +70,7 @@ OPERATIONS: dict[str, Operation] = {
         Operation("expm1", 1, lambda a: a.expm1(), safe=0),
         Operation("log", 1, lambda a: a.log(), safe=1),
         Operation("log1p", 1, lambda a: a.log1p(), safe=0),
+        Operation("log1p_unit", 1, lambda a: a.log1p()),  # of an argument known to lie in [0, 1]
         Operation("sinh", 1, lambda a: a.sinh(), safe=0),
         Operation("cosh", 1, lambda a: a.cosh(), safe=0),
         Operation("tanh", 1, lambda a: a.tanh()),

@@ -19,7 +19,7 @@ import flint
 import sympy
 from flint import arb, arb_mat, arb_poly
 
-from .enclosures import taylor
+from .enclosures import ball_function, taylor
 from .errors import Unsupported
 from .local_polynomials import proven_bound
 from .symbols import x
@@ -31,6 +31,8 @@ POINTS_PER_COEFFICIENT = 16
 ROUNDS = 30
 #: erf is odd: erf(u)/u is a polynomial in u² up to here, beyond it is 1 − exp(−u²)·erfcx(u).
 ERF_END = Fraction(7, 8)
+#: tan(π/8) and a little: beyond, atan a = π/4 + atan((a − 1)/(a + 1)), and further out π/2 + atan(−1/a).
+ATAN_END = Fraction(213, 512)
 #: Where the variable (u − k)/(u + k) of the scaled complementary error function is 0.
 ERFCX_CENTRE = 4
 
@@ -128,16 +130,9 @@ def _of_log(rounded: tuple[float, ...]) -> arb:
     return proven_bound(sympy.log(1 + x), (1, 0, *rounded), LOG_LOW, LOG_HIGH, multiplicity=1, cells=128)
 
 
-def _of_erf(rounded: tuple[float, ...]) -> arb:
-    """|u·P(u²) − erf(u)| / |erf(u)| for 0 ≤ u ≤ ERF_END."""
-    in_u = [c for v in rounded for c in (v, 0.0)]
-    return proven_bound(sympy.erf(x), (in_u[0], 0, *in_u[1:]), Fraction(0), ERF_END, multiplicity=1, cells=64)
-
-
-def _erfcx_target(t: arb) -> arb:
-    """(1 + 2u)·erfcx(u) at u = k(1 + t)/(1 − t): between 1 and 1.2 for every u ≥ 0."""
-    u = ERFCX_CENTRE * (1 + t) / (1 - t)
-    return (1 + 2 * u) * (u * u).exp() * u.erfc()
+def _scaled(u: arb, factor: tuple[int, int]) -> arb:
+    """(p + q·u)·erfcx(u)."""
+    return (factor[0] + factor[1] * u) * (u * u).exp() * u.erfc()
 
 
 #: From here on the asymptotic series is used in the proof, in 1/u.
@@ -145,17 +140,17 @@ ERFCX_FAR = 8
 ERFCX_TERMS = 30
 
 
-def _of_erfcx(rounded: tuple[float, ...]) -> arb:
+def _of_erfcx(rounded: tuple[float, ...], factor: tuple[int, int]) -> arb:
     """The relative error over all u ≥ 0: Taylor models in u up to 8, in 1/u beyond."""
     with flint.ctx.workprec(PRECISION):
-        return _of_erfcx_here(arb_poly([arb(c) for c in rounded]))
+        return _of_erfcx_here(arb_poly([arb(c) for c in rounded]), factor)
 
 
-def _of_erfcx_here(polynomial: arb_poly) -> arb:
-    near = _worst(_cells(Fraction(0), Fraction(ERFCX_FAR), 256), lambda m, order: _near(polynomial, m, order))
-    remainder = _asymptotic_remainder()
+def _of_erfcx_here(polynomial: arb_poly, factor: tuple[int, int]) -> arb:
+    near = _worst(_cells(Fraction(0), Fraction(ERFCX_FAR), 256), lambda m, order: _near(polynomial, factor, m, order))
+    remainder = _asymptotic_remainder(factor)
     far = _worst(
-        _cells(Fraction(0), Fraction(1, ERFCX_FAR), 64), lambda m, order: _far(polynomial, m, order), remainder
+        _cells(Fraction(0), Fraction(1, ERFCX_FAR), 64), lambda m, order: _far(polynomial, factor, m, order), remainder
     )
     return near.max(far)
 
@@ -194,18 +189,18 @@ def _composed(polynomial: arb_poly, inner: flint.arb_series) -> list[arb]:
     return [total[k] for k in range(inner.prec)]
 
 
-def _near(polynomial: arb_poly, u: arb, order: int) -> tuple[list[arb], list[arb]]:
+def _near(polynomial: arb_poly, factor: tuple[int, int], u: arb, order: int) -> tuple[list[arb], list[arb]]:
     flint.ctx.cap = order + 1
     s = flint.arb_series([u, 1], order + 1)
     t = 1 - 2 * ERFCX_CENTRE / (s + ERFCX_CENTRE)  # u once: a tighter enclosure than the quotient
-    target = taylor((1 + 2 * x) * sympy.exp(x**2) * sympy.erfc(x), u, order)
+    target = taylor((factor[0] + factor[1] * x) * sympy.exp(x**2) * sympy.erfc(x), u, order)
     if target is None:
         raise Unsupported("erfcx could not be expanded")
     return _composed(polynomial, t), list(target)
 
 
-def _far(polynomial: arb_poly, v: arb, order: int) -> tuple[list[arb], list[arb]]:
-    """Both as series in v = 1/u: (1 + 2u)·erfcx(u) = (v + 2)/√π · Σ (−1)ᵏ(2k − 1)!!/2ᵏ v²ᵏ."""
+def _far(polynomial: arb_poly, factor: tuple[int, int], v: arb, order: int) -> tuple[list[arb], list[arb]]:
+    """Both as series in v = 1/u: (p + q·u)·erfcx(u) = (q + p·v)/√π · Σ (−1)ᵏ(2k − 1)!!/2ᵏ v²ᵏ."""
     flint.ctx.cap = order + 1
     s = flint.arb_series([v, 1], order + 1)
     t = 2 / (1 + ERFCX_CENTRE * s) - 1
@@ -215,16 +210,16 @@ def _far(polynomial: arb_poly, v: arb, order: int) -> tuple[list[arb], list[arb]
         total = total + power * coefficient
         power = power * s * s
         coefficient = -coefficient * (2 * k + 1) / 2
-    target = (s + 2) * total / arb.pi().sqrt()
+    target = (factor[1] + factor[0] * s) * total / arb.pi().sqrt()
     return _composed(polynomial, t), [target[k] for k in range(order + 1)]
 
 
-def _asymptotic_remainder() -> arb:
+def _asymptotic_remainder(factor: tuple[int, int]) -> arb:
     """The first term left out at u = ERFCX_FAR bounds the error of the series beyond (Abramowitz & Stegun 7.1.24)."""
     term = arb(1)
     for k in range(ERFCX_TERMS):
         term = term * (2 * k + 1) / (2 * ERFCX_FAR**2)
-    return (term * (2 + arb(1) / ERFCX_FAR) / arb.pi().sqrt()).upper()
+    return (term * (factor[1] + arb(factor[0]) / ERFCX_FAR) / arb.pi().sqrt()).upper()
 
 
 # ---------------------------------------------------------------------------------------------------------------- table
@@ -249,18 +244,32 @@ def _log_row(name: str, degree: int, bits: int) -> Minimax:
     )  # fmt: skip
 
 
-def _erfcx_row(name: str, degree: int, bits: int) -> Minimax:
-    return Minimax(
-        name, Fraction(-1), Fraction(1), degree, _erfcx_target, lambda t: 1 / _erfcx_target(t), bits, _of_erfcx
-    )
+def _erfcx_row(name: str, degree: int, bits: int, factor: tuple[int, int]) -> Minimax:
+    """``factor`` is (p, q) of (p + q·u)·erfcx(u): nearly constant with (1, 2), one division less with (4, 1)."""
+
+    def target(t: arb) -> arb:
+        return _scaled(ERFCX_CENTRE * (1 + t) / (1 - t), factor)
+
+    def error(rounded: tuple[float, ...]) -> arb:
+        return _of_erfcx(rounded, factor)
+
+    return Minimax(name, Fraction(-1), Fraction(1), degree, target, lambda t: 1 / target(t), bits, error)
 
 
-def _erf_row(name: str, degree: int, bits: int) -> Minimax:
+def _odd_row(name: str, degree: int, bits: int, end: Fraction, function: sympy.Expr) -> Minimax:
+    """f(u)/u as a polynomial in u² for an odd f."""
+    exact = ball_function(function)
+
     def target(square: arb) -> arb:
         root = square.sqrt()
-        return root.erf() / root
+        return exact(root) / root
 
-    return Minimax(name, Fraction(0), ERF_END**2, degree, target, lambda square: 1 / target(square), bits, _of_erf)
+    def error(rounded: tuple[float, ...]) -> arb:
+        """|u·P(u²) − f(u)| / |f(u)| for 0 ≤ u ≤ end."""
+        in_u = [c for v in rounded for c in (v, 0.0)]
+        return proven_bound(function, (in_u[0], 0, *in_u[1:]), Fraction(0), end, multiplicity=1, cells=64)
+
+    return Minimax(name, Fraction(0), end**2, degree, target, lambda square: 1 / target(square), bits, error)
 
 
 #: What :mod:`backproof.numerics.elementary` is made of; "short" ones serve results of 24 bits.
@@ -271,9 +280,12 @@ POLYNOMIALS: dict[str, Minimax] = {
         _exp_row("exp_short", 7, 43),
         _log_row("log", 21, 57),
         _log_row("log_short", 14, 42),
-        _erfcx_row("erfcx", 24, 53),
-        _erfcx_row("erfcx_short", 18, 40),
-        _erf_row("erf", 11, 53),
-        _erf_row("erf_short", 8, 41),
+        _erfcx_row("erfcx", 24, 53, (1, 2)),
+        _erfcx_row("erfcx_short", 18, 43, (4, 1)),
+        _odd_row("erf", 11, 53, ERF_END, sympy.erf(x)),
+        _odd_row("erf_short", 8, 41, ERF_END, sympy.erf(x)),
+        _odd_row("atan", 12, 53, ATAN_END, sympy.atan(x)),
+        _odd_row("atan_short", 8, 41, ATAN_END, sympy.atan(x)),
+        _odd_row("log1p_unit_short", 7, 41, Fraction(1, 3), sympy.log((1 + x) / (1 - x))),
     )
 }

@@ -14,7 +14,7 @@ from ...theory.lowering import Program
 from ...theory.scaled_erfc import without_erfcx
 from .branches import Branch, plan
 from .printing import INDENT, identifier, operand_text, ordered, text_of
-from .rewriting import fused, rewritten, shared_reciprocal, whole_expm1
+from .rewriting import fused, rewritten, shared_reciprocal, unit_log1p, whole_expm1
 
 TABLE: dict[str, str] = {
     "add": "{0} + {1}",
@@ -53,7 +53,9 @@ TABLE: dict[str, str] = {
 }
 
 #: Operations computed by :mod:`..elementary`; for float32 results under the name with "short_" before it.
-VECTORISED = {"fma": 3, "exp": 1, "expm1": 1, "log": 1, "log1p": 1, "erf": 1, "erfcx": 1, "copysign": 2}
+VECTORISED = {"fma": 3, "copysign": 2} | dict.fromkeys(
+    ("exp", "expm1", "log", "log1p", "log1p_unit", "erf", "erfcx", "atan"), 1
+)
 #: Where the elementary functions come from: imported, copied into the source, or the C library's (for comparison).
 SOURCES = ("package", "copied", "library")
 
@@ -105,7 +107,7 @@ def _table(program: Program, dtype: str) -> tuple[dict[str, str], tuple[str, ...
 
 def prepared(program: Program, dtype: str) -> Program:
     """The program as the elementary functions want it."""
-    rules = (whole_expm1,) if dtype == "float64" else (whole_expm1, shared_reciprocal)
+    rules = (whole_expm1,) if dtype == "float64" else (whole_expm1, unit_log1p, shared_reciprocal)
     return fused(rewritten(program, rules))
 
 

@@ -42,6 +42,30 @@ def whole_expm1(b: Builder, program: Program, node: Node, operands: tuple[int, .
     return None
 
 
+def unit_log1p(b: Builder, program: Program, node: Node, operands: tuple[int, ...]) -> int | None:
+    """log1p of exp(−p), p ≥ 0: an argument in [0, 1] needs no reduction and has no special values."""
+    if node.operation != "log1p" or b.nodes[operands[0]].operation != "exp":
+        return None
+    exponent = b.nodes[b.nodes[operands[0]].operands[0]]
+    if exponent.operation == "neg" and _never_negative(b, exponent.operands[0]):
+        return b.op("log1p_unit", operands[0])
+    return None
+
+
+def _never_negative(b: Builder, place: int) -> bool:
+    node = b.nodes[place]
+    match node.operation:
+        case "constant":
+            return bool(node.leaf.is_nonnegative)
+        case "abs" | "sqrt" | "exp":
+            return True
+        case "mul" if node.operands[0] == node.operands[1]:
+            return True
+        case "mul" | "add" | "at_most" | "at_least":
+            return all(_never_negative(b, o) for o in node.operands)
+    return False
+
+
 def shared_reciprocal(b: Builder, program: Program, node: Node, operands: tuple[int, ...]) -> int | None:
     """p/q as p·(1/q), and 1/q² as (1/q)²: rounds once more, so only where results have fewer digits than steps."""
     if node.operation != "div":
