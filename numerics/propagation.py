@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -29,6 +28,7 @@ from ..theory.initialisers import Initialiser, initialiser
 from ..theory.signal import Prediction, finite_width_ratio, predict, verdict
 from .initialise import draw
 from .kernels import Kernel, kernel
+from .threads import blas_threads
 
 Array = NDArray[Any]
 
@@ -44,8 +44,6 @@ MAX_BYTES = 2 * 2**30
 MAX_DEPTH, MAX_NETWORKS = 10_000, 100_000
 #: Weight matrices of one network that are kept between its passes.
 _CACHE_BYTES = 128 * 2**20
-#: Multiplications in one product from which a second thread pays.
-_WORK_FOR_THREADS = 2**26
 
 AGREES, FINITE_WIDTH, DIFFERS = "agrees", "agrees up to finite width", "differs"
 UNDECIDED = "not decided"
@@ -214,7 +212,7 @@ def measure(
     run = kernel(f)
     logs = np.empty((3, networks, len(sizes) - 1))
     squares = np.empty((2, networks))
-    with np.errstate(all="ignore"), _threads(sizes, batch):
+    with np.errstate(all="ignore"), blas_threads(sizes, batch):
         for k in range(networks):
             drawn = _Network(row, f, sizes, bias**0.5, seed, k)
             logs[:, k], squares[:, k] = _propagate(drawn, run, batch, start**0.5, progress or (lambda steps: None))
@@ -228,14 +226,6 @@ def measure(
         Profile("E δ²", tuple(r.gradient for r in rows), logs[2], np.cumsum(inverse[::-1])[::-1]),
         ratio,
     )  # fmt: skip
-
-
-def _threads(sizes: tuple[int, ...], batch: int) -> AbstractContextManager[Any]:
-    """One BLAS thread for small products: on a busy machine waiting for a second one took 30 times as long."""
-    from threadpoolctl import threadpool_limits
-
-    work = max(batch * m * n for m, n in pairwise(sizes))
-    return threadpool_limits(1, user_api="blas") if work < _WORK_FOR_THREADS else nullcontext()
 
 
 def _mid(value: Any) -> float:

@@ -24,6 +24,7 @@ from ..theory.optimisers import KEYWORDS, optimiser
 from .data import Dataset, Split, dataset, split
 from .files import require_writable
 from .network import Network
+from .threads import blas_threads
 from .updates import Updater
 
 Array = npt.NDArray[Any]
@@ -283,8 +284,9 @@ class _Run:
         inputs, targets, _ = self.encoded["train"]
         order = np.random.default_rng([self.configuration.seed, 2, number]).permutation(len(inputs))
         inputs, targets = inputs[order], targets[order]
+        batch = min(self.configuration.batch, len(inputs))
         # Overflow on the way to divergence is found at the end of the epoch, by `measure`, and said once.
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), blas_threads(self.network.widths, batch):
             for start in range(0, len(inputs), self.configuration.batch):
                 part = slice(start, start + self.configuration.batch)
                 self.updater.step(self.network.flat, self.network.gradient(inputs[part], targets[part]))
