@@ -8,9 +8,8 @@ import click
 
 from ..theory.errors import InputError
 from .derive_equal import command as derive_equal
+from .derive_higher import DIRECT_ORDER, MAX_ORDER, higher_facts, higher_lines
 from .options import emit, json_option
-
-MAX_ORDER = 8
 
 
 @click.group("derive")
@@ -31,6 +30,7 @@ def derive_activation(spec: str, order: int, latex: bool, as_json: bool) -> None
     \b
     backproof derive activation gelu
     backproof derive activation "elu(alpha=2)"
+    backproof derive activation tanh --order 8
     backproof derive activation "x*tanh(log(1+exp(x)))"
     """
     from ..theory.activations import activation
@@ -49,13 +49,16 @@ def activation_facts(row: Any, order: int) -> dict[str, Any]:
     from ..theory.formula_text import formula_text, value_text
     from ..theory.symbols import x
 
-    formulas = [row.formula.diff(x, n) if n else row.formula for n in range(order + 1)]
+    higher = higher_facts(row, order)
+    last = DIRECT_ORDER if higher["derivatives"] else order
+    formulas = [row.formula.diff(x, n) if n else row.formula for n in range(min(last, order) + 1)]
     return {
         "name": row.name,
         "title": row.title,
         "citation": row.citation,
         "parameters": {str(k): value_text(v) for k, v in row.parameters.items()},
         "derivatives": [{"order": n, "text": formula_text(f), "latex": sympy.latex(f)} for n, f in enumerate(formulas)],
+        "higher": higher,
         "kinks": [
             {
                 "x": value_text(k.position),
@@ -76,6 +79,7 @@ def _activation_text(row: Any, data: dict[str, Any], latex: bool) -> str:
     heading = " · ".join(part for part in (data["title"], data["citation"]) if part)
     lines = [f"{data['name']}    {heading}".rstrip(), ""]
     lines += [f"  {_primes(d['order'])} = {d['latex' if latex else 'text']}" for d in data["derivatives"]]
+    lines += higher_lines(data["higher"], _primes)
     if data["parameters"]:
         lines.append("  with " + ", ".join(f"{k} = {v}" for k, v in data["parameters"].items()))
     lines += [_kink_text(k) for k in data["kinks"]]
