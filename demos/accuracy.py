@@ -1,4 +1,7 @@
-"""``backproof accuracy``: a kernel's error in ULP against the exact value, and the formula's own beside it."""
+"""``backproof accuracy``: a kernel's error in ULP against the exact value, and the formula's own beside it.
+
+With ``--exhaustive`` every float32 input is measured (:mod:`.every_float`).
+"""
 
 from __future__ import annotations
 
@@ -84,19 +87,43 @@ def _as_data(entry: dict[str, Any]) -> dict[str, Any]:
 @click.option("--target", type=click.Choice(["cpu", "numpy"]), default="cpu", show_default=True)
 @click.option("--points", type=click.IntRange(10, 1_000_000), default=1_000, show_default=True, help="Sample size.")
 @click.option("--compare/--no-compare", default=True, show_default=True, help="Measure the formula as written, too.")
+@click.option("--exhaustive", is_flag=True, help="Every float32 input, value and first derivative; can be resumed.")
+@click.option("--stride", type=click.IntRange(1, 2**31), default=1, show_default=True, help="Every n-th float32 only.")
+@click.option("--against", type=click.Choice(["numpy", "torch"]), help="With --exhaustive: measure theirs beside it.")
 @seed_option
 @json_option
 def command(
-    formula: str | None, every: bool, dtype: str, target: str, points: int, compare: bool, seed: int, as_json: bool
+    formula: str | None,
+    every: bool,
+    dtype: str,
+    target: str,
+    points: int,
+    compare: bool,
+    exhaustive: bool,
+    stride: int,
+    against: str | None,
+    seed: int,
+    as_json: bool,
 ) -> int:
     """Measure a kernel's error in ULP against balls, over an adversarial sample.
 
     Every exponent, neighbours of kinks, roots, overflow and underflow points, and random points. "As written" is the
     formula printed for NumPy with nothing made stable. Exit status 1 if a promised bound is broken.
+
+    --exhaustive compares every float32 input with the float64 kernel, whose own error is measured in the same run, and
+    encloses the exact value wherever that does not decide. An interrupted run goes on where it stopped.
     """
     if every == (formula is not None):
         raise InputError("accuracy: name one activation or formula, or --all")
     rows = list(ACTIVATIONS.values()) if every else [activation(formula or "")]
+    if exhaustive:
+        from .every_float import exhaust
+
+        if dtype != "float32" or target != "cpu":
+            raise InputError("accuracy: --exhaustive is for --dtype float32 on the CPU (2**64 inputs are too many)")
+        return exhaust(rows, stride, against, as_json)
+    if stride != 1 or against is not None:
+        raise InputError("accuracy: --stride and --against go with --exhaustive")
     report: list[dict[str, Any]] = []
     kept = True
     for row in rows:

