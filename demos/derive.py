@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ..theory.errors import InputError
+from .derive_depth import command as derive_depth
 from .derive_equal import command as derive_equal
 from .derive_higher import DIRECT_ORDER, MAX_ORDER, higher_facts, higher_lines
 from .options import emit, json_option
@@ -106,6 +107,7 @@ def _primes(order: int) -> str:
 
 
 command.add_command(derive_equal)
+command.add_command(derive_depth)
 
 latex_option = click.option("--latex", is_flag=True, help="Print the formulas as LaTeX.")
 steps_option = click.option(
