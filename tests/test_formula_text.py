@@ -3,9 +3,12 @@
 import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from backproof.theory.activations import ACTIVATIONS
 from backproof.theory.enclosures import enclose
+from backproof.theory.errors import InputError
 from backproof.theory.formula_text import formula_text
 from backproof.theory.parsing import parse_formula
 from backproof.theory.symbols import x
@@ -36,6 +39,32 @@ def test_what_is_written_means_the_formula(row, order):
         assert enclose(expression - read_back(text), {x: point}).contains(0), text
 
 
+PARTS = st.sampled_from(
+    ["x", "2", "3/7", "(1+x**2)", "exp(x)", "(1+exp(x))", "cosh(x)", "(x-5)", "sqrt(2+x**2)", "erf(x)", "pi", "tanh(x)"]
+)
+FORMULAS = st.recursive(
+    PARTS,
+    lambda inner: (
+        st.builds("({}{}{})".format, inner, st.sampled_from("+-*/"), inner)
+        | st.builds("({})**{}".format, inner, st.sampled_from(["2", "3", "(-1)", "(-2)"]))
+    ),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(FORMULAS)
+def test_any_formula_that_is_written_means_itself(source):
+    """Products in denominators, powers of quotients, signs: read back, the line has the formula's value."""
+    try:
+        expression = parse_formula(source)
+    except InputError:
+        return
+    exact = enclose(expression, {x: "3/11"})
+    if exact.is_finite():
+        assert exact.overlaps(enclose(read_back(formula_text(expression)), {x: "3/11"})), formula_text(expression)
+
+
 @pytest.mark.parametrize(
     ("source", "text"),
     [
@@ -47,6 +76,8 @@ def test_what_is_written_means_the_formula(row, order):
         ("-x*exp(-x**2)", "-x·exp(-x²)"),
         ("(x+1)/(x-1)", "(x + 1)/(x - 1)"),
         ("1/(x*(x+1))", "1/(x·(x + 1))"),
+        ("1/((1+exp(x))*(1+x**2))", "1/((x² + 1)·(exp(x) + 1))"),
+        ("-1/((1+x)*(2+x))", "-1/((x + 1)·(x + 2))"),
         ("(x**2)**3", "x⁶"),
         ("exp(x)**2", "exp(2·x)"),
         ("tanh(x)**2", "tanh(x)²"),

@@ -58,7 +58,7 @@ class _Printer(StrPrinter):
         numerator, denominator = self._product(above), self._product(below)
         if below == 1:
             return sign + numerator
-        wrapped = f"({denominator})" if below.is_Mul and not denominator.startswith("(") else denominator
+        wrapped = f"({denominator})" if below.is_Mul else denominator
         return f"{sign}{numerator}/{wrapped}"
 
     def _product(self, node: sympy.Expr) -> str:
