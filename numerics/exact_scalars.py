@@ -53,6 +53,8 @@ class Trace:
     symbolic: Any = None  # a field of symbols that replaces the balls, see symbolic_arrays.py
     ties: list[str] = field(default_factory=list)
     thresholds: set[Fraction] = field(default_factory=set)
+    tie: str = ""  # at a tie of active values: forward's own side, the "other" one, or the "middle" of max and min
+    residues: bool = False  # numbers carry residues, see residues.py
     record: bool = False
     operations: list[Any] = field(default_factory=list)
 
@@ -67,11 +69,17 @@ def trace() -> Trace:
 
 @contextmanager
 def exact_arithmetic(
-    *, bits: int = BITS, widened: bool = False, record: bool = False, symbolic: Any = None
+    *,
+    bits: int = BITS,
+    widened: bool = False,
+    record: bool = False,
+    symbolic: Any = None,
+    residues: bool = False,
+    tie: str = "",
 ) -> Iterator[Trace]:
     """Open a region of exact arithmetic at ``bits`` bits and yield its :class:`Trace`."""
     before = flint.ctx.prec
-    _TRACES.append(Trace(widened=widened, record=record, symbolic=symbolic))
+    _TRACES.append(Trace(widened=widened, record=record, symbolic=symbolic, residues=residues, tie=tie))
     flint.ctx.prec = bits
     try:
         yield _TRACES[-1]
@@ -90,6 +98,8 @@ def _decimal(value: float) -> tuple[Fraction, int]:
 
 def ball_of(value: Any) -> arb:
     """Return the enclosure of a constant of the person's code (see the module's first lines)."""
+    if trace().residues:
+        return _with_residue(value)
     if isinstance(value, (bool, np.bool_, int, np.integer)):
         return arb(int(value))
     if isinstance(value, (float, np.floating)):
@@ -105,6 +115,20 @@ def ball_of(value: Any) -> arb:
     if isinstance(value, arb):
         return value
     raise NotCovered(f"a value of type {type(value).__name__} has no exact counterpart")
+
+
+def _with_residue(value: Any) -> Any:
+    from .residues import Number, number, rational
+
+    if isinstance(value, (Number, arb)):
+        return number(value)
+    if isinstance(value, (bool, np.bool_, int, np.integer)):
+        return number(int(value))
+    if isinstance(value, (float, np.floating)) and math.isfinite(float(value)):
+        return rational(*_decimal(float(value))[0].as_integer_ratio())
+    if isinstance(value, Fraction):
+        return rational(value.numerator, value.denominator)
+    raise NotCovered(f"a value of type {type(value).__name__} has no residue")
 
 
 class Element:
@@ -364,6 +388,8 @@ def decide(name: str, a: Ball, b: Ball) -> bool:
     if a is b or a.value == b.value:
         if (a.active or b.active) and a is not b and name not in ("eq", "ne"):
             trace().ties.append(f"{a!r} {name} {b!r}")
+            if trace().tie == "other":
+                return name in ("lt", "gt")
         return name in ("le", "ge", "eq")
     if a.value < b.value:
         return name in ("lt", "le", "ne")
@@ -398,6 +424,8 @@ def _chosen(name: str, a: Ball, b: Ball) -> Ball:
     Equal scores that were computed in two ways meet in ``z − max z``, whose gradient does not depend on the choice:
     then the weights [0, 1] cancel to the radius of the union.  Where it does depend, the enclosure stays wide.
     """
+    if trace().tie == "middle" and a is not b and a.value == b.value:
+        return _node(a.value, (a, arb(0.5)), (b, arb(0.5)))
     try:
         return a if decide(name, a, b) else b
     except NotDecided:
@@ -476,7 +504,13 @@ def unary(name: str, a: Any) -> Any:
         return a._unary(name, a)
     if name in UNARY:
         function, derivative = UNARY[name]
-        value = function(a.value)
+        if trace().residues:
+            from . import residues
+
+            value = residues.number(a.value).apply(name)
+            derivative = functools.partial(residues.slope, name, derivative)
+        else:
+            value = function(a.value)
         return Ball(value, ((a, derivative(a.value, value)),)) if a.active else Ball(value)
     if name == "abs":
         return a if decide("ge", a, lift(0)) else _node(-a.value, (a, -1))
@@ -495,7 +529,7 @@ def unary(name: str, a: Any) -> Any:
 
 def dot(left: Sequence[Any], right: Sequence[Any]) -> Any:
     """Return Σ left·right as one node of the tape."""
-    total = arb(0)
+    total: Any = arb(0)
     links: list[tuple[Ball, Any]] = []
     for a, b in zip(left, right, strict=True):
         if not (isinstance(a, Ball) and isinstance(b, Ball)):

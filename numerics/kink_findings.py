@@ -11,7 +11,7 @@ import numpy as np
 from flint import arb, fmpq
 
 from .exact_scalars import NotDecided
-from .findings import Finding, compact, show
+from .findings import Finding, compact, same, show
 from .probing import Point, Sampler, dyadic, extreme_points
 from .subject import ExactRun, Subject, run_exact, run_floats
 
@@ -128,7 +128,10 @@ def _judge_kink(
                     continue
                 return f"{array[spot]} at {point.label} ({_side_text(low, high)})"
             verdict = _side(yours, low, high, base.true[name][spot].value, policy, bits)
-            if verdict == "outside" and not _close(low, high) and not elementwise:
+            loose = verdict == "outside" and policy == "interval" and not elementwise and not _close(low, high)
+            if loose and _by_convention(subject, point, base, name, run):
+                sides.setdefault(point.label, "one convention at every tie")
+            elif verdict == "outside" and not _close(low, high) and not elementwise:
                 if point.label not in open_points and policy == "interval":
                     open_points.append(point.label)
             elif verdict in ("outside", "other branch"):
@@ -137,6 +140,24 @@ def _judge_kink(
             elif verdict != "smooth":
                 sides.setdefault(point.label, verdict)
     return ""
+
+
+def _by_convention(subject: Subject, point: Point, base: ExactRun, name: str, run: ExactRun | None) -> bool:
+    """Tell whether the whole gradient is that of forward with one convention at all its ties.
+
+    Where many units switch at once (all weights 0) the gradients around are those of mixed branches, and the limits
+    taken do not reach every mixture; σ′(0) = 0 in every unit is a derivative all the same.
+    """
+    if run is None or run.yours.get(name) is None:
+        return False
+    for tie in ("", "other", "middle"):
+        try:
+            true = run_exact(subject, point, upstream=base.upstream, only_true=True, tie=tie).true[name]
+        except Exception:
+            continue
+        if same(run.yours[name], true):
+            return True
+    return False
 
 
 def _exact_or_none(subject: Subject, point: Point, upstream: Any) -> ExactRun | None:

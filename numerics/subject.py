@@ -208,6 +208,7 @@ def run_exact(
     shift: Mapping[str, Any] | None = None,
     only_true: bool = False,
     bits: int = BITS,
+    tie: str = "",
 ) -> ExactRun:
     """Run forward and backward at a point in 300-digit balls; the true gradients come from the tape.
 
@@ -216,7 +217,7 @@ def run_exact(
     shift = shift or {}
     state = np.random.get_state()
     try:
-        with exact_arithmetic(bits=bits, widened=widened, record=record) as trace:
+        with exact_arithmetic(bits=bits, widened=widened, record=record, tie=tie) as trace:
             active = {
                 n: _leaves(v, shift.get(n)) if n in subject.wrt else _constant(v, shift.get(n))
                 for n, v in point.inputs.items()
