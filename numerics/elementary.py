@@ -6,8 +6,8 @@ into a loop, all of it becomes vector instructions.
 
 Two kinds: ``exp`` … for float64 results, and ``short_exp`` … for results that are rounded to float32 afterwards
 (relative error below 2⁻³⁵ and results below 2⁻¹⁰²⁰ not told from it). The polynomials come from
-:mod:`backproof.theory.minimax`; a test computes the coefficients again, proves the error of each polynomial in ball
-arithmetic, and bounds the rounding of the steps below.
+:mod:`backproof.theory.minimax`; a test computes the coefficients again and proves the error of each polynomial in ball
+arithmetic. The rounding of the steps around the polynomials is measured against balls, not proven.
 
 ``emit`` prints the functions a kernel needs into its source: each must stand alone but for the names in this file.
 """
@@ -297,6 +297,31 @@ def short_atan_polynomial(r: float) -> float:
 
 
 @numba.njit(forceinline=True)
+def short_sin_polynomial(r: float) -> float:
+    """sin(u)/u, r = u² for 0 ≤ r ≤ 0.619541."""
+    p = -2.4754015946205576e-08
+    p = fma(p, r, 2.755523440463814e-06)
+    p = fma(p, r, -0.00019841263105189837)
+    p = fma(p, r, 0.008333333323471782)
+    p = fma(p, r, -0.1666666666661368)
+    p = fma(p, r, 0.9999999999999953)
+    return p
+
+
+@numba.njit(forceinline=True)
+def short_cos_polynomial(r: float) -> float:
+    """cos u, r = u² for 0 ≤ r ≤ 0.619541."""
+    p = 2.0626346130140675e-09
+    p = fma(p, r, -2.7555158863000896e-07)
+    p = fma(p, r, 2.4801578024351367e-05)
+    p = fma(p, r, -0.0013888888868351748)
+    p = fma(p, r, 0.04166666666644898)
+    p = fma(p, r, -0.4999999999999913)
+    p = fma(p, r, 0.9999999999999999)
+    return p
+
+
+@numba.njit(forceinline=True)
 def short_log1p_unit_polynomial(r: float) -> float:
     """log((1 + s)/(1 − s))/s, r = s² for 0 ≤ r ≤ 0.111111."""
     p = 0.20085398950309893
@@ -500,3 +525,25 @@ def short_log1p_unit(x: float) -> float:
     """log(1 + x) for 0 ≤ x ≤ 1, for results of 24 bits: 2 artanh s, s = x/(2 + x)."""
     s = x / (2.0 + x)
     return s * short_log1p_unit_polynomial(s * s)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def short_sin(x: float) -> float:
+    """sin x for |x| ≤ 65536, for results of 24 bits: π/2 in three parts of 33 bits, k of them exact."""
+    z = fma(x, 0.6366197723675814, 6755399441055744.0)
+    k = z - 6755399441055744.0
+    r = fma(k, -2.0222662487111665e-21, fma(k, -6.077100506303966e-11, fma(k, -1.5707963267341256, x)))
+    s, c = r * short_sin_polynomial(r * r), short_cos_polynomial(r * r)
+    n = bits_of(z)
+    return from_bits(bits_of(c if n & 1 else s) ^ ((n & 2) << 62))
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def short_cos(x: float) -> float:
+    """cos x for |x| ≤ 65536, for results of 24 bits."""
+    z = fma(x, 0.6366197723675814, 6755399441055744.0)
+    k = z - 6755399441055744.0
+    r = fma(k, -2.0222662487111665e-21, fma(k, -6.077100506303966e-11, fma(k, -1.5707963267341256, x)))
+    s, c = r * short_sin_polynomial(r * r), short_cos_polynomial(r * r)
+    n = bits_of(z)
+    return from_bits(bits_of(s if n & 1 else c) ^ (((n + 1) & 2) << 62))

@@ -130,6 +130,27 @@ def test_functions_against_balls(name):
                 )
 
 
+@pytest.mark.parametrize("name", ["sin", "cos"])
+def test_short_sine_and_cosine_up_to_their_limit(name):
+    turns = np.arange(-41_000, 41_000, 7) * (np.pi / 2)
+    points = np.concatenate([rng.uniform(-65536, 65536, 2000), rng.uniform(-4, 4, 2000), turns, [-0.0, 65536.0]])
+    points = points[np.abs(points) <= 65536].astype(np.float32).astype(np.float64)
+    got = _over(getattr(elementary, f"short_{name}"))(points)
+    with flint.ctx.workprec(200):
+        for point, value in zip(points.tolist(), got.tolist(), strict=True):
+            exact = getattr(arb(point), name)()
+            assert abs(arb(value) - exact) <= abs(exact) * arb(2) ** -40, point
+
+
+@pytest.mark.parametrize("name", ["sin", "cos"])
+def test_large_arguments_are_reduced_by_the_library(name):
+    points = np.array([1.0, 3.0e38, -1e10, 70000.0, np.nan, np.inf, 2.0], np.float32)
+    got = kernel(name, "float32")(points)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(got, getattr(np, name)(points.astype(np.float64)).astype(np.float32))
+    np.testing.assert_array_equal(kernel(name, "float32")(points[:1]), got[:1])
+
+
 @pytest.mark.parametrize("short", ["", "short_"])
 def test_special_arguments(short):
     inf, nan = math.inf, math.nan

@@ -33,6 +33,8 @@ ROUNDS = 30
 ERF_END = Fraction(7, 8)
 #: tan(π/8) and a little: beyond, atan a = π/4 + atan((a − 1)/(a + 1)), and further out π/2 + atan(−1/a).
 ATAN_END = Fraction(213, 512)
+#: π/4 and a little.
+QUARTER_TURN = Fraction(403, 512)
 #: Where the variable (u − k)/(u + k) of the scaled complementary error function is 0.
 ERFCX_CENTRE = 4
 
@@ -273,18 +275,20 @@ def _erfcx_small_row(name: str, degree: int, bits: int) -> Minimax:
     return Minimax(name, Fraction(-1, 2), Fraction(1, 2), degree, target, lambda y: 1 / target(y), bits, error)
 
 
-def _odd_row(name: str, degree: int, bits: int, end: Fraction, function: sympy.Expr) -> Minimax:
-    """f(u)/u as a polynomial in u² for an odd f."""
+def _square_row(
+    name: str, degree: int, bits: int, end: Fraction, function: sympy.Expr, multiplicity: int = 1
+) -> Minimax:
+    """f(u)/uᵐ as a polynomial in u²: m = 1 for an odd f, 0 for an even one."""
     exact = ball_function(function)
 
     def target(square: arb) -> arb:
         root = square.sqrt()
-        return exact(root) / root
+        return exact(root) / root**multiplicity
 
     def error(rounded: tuple[float, ...]) -> arb:
-        """|u·P(u²) − f(u)| / |f(u)| for 0 ≤ u ≤ end."""
+        """|uᵐ·P(u²) − f(u)| / |f(u)| for 0 ≤ u ≤ end."""
         in_u = [c for v in rounded for c in (v, 0.0)]
-        return proven_bound(function, (in_u[0], 0, *in_u[1:]), Fraction(0), end, multiplicity=1, cells=64)
+        return proven_bound(function, (in_u[0], 0, *in_u[1:]), Fraction(0), end, multiplicity=multiplicity, cells=64)
 
     return Minimax(name, Fraction(0), end**2, degree, target, lambda square: 1 / target(square), bits, error)
 
@@ -300,10 +304,12 @@ POLYNOMIALS: dict[str, Minimax] = {
         _erfcx_row("erfcx", 22, 54, (1, 2), 1),
         _erfcx_small_row("erfcx_small", 17, 54),
         _erfcx_row("erfcx_short", 18, 43, (4, 1), 0),
-        _odd_row("erf", 11, 53, ERF_END, sympy.erf(x)),
-        _odd_row("erf_short", 8, 41, ERF_END, sympy.erf(x)),
-        _odd_row("atan", 12, 53, ATAN_END, sympy.atan(x)),
-        _odd_row("atan_short", 8, 41, ATAN_END, sympy.atan(x)),
-        _odd_row("log1p_unit_short", 7, 41, Fraction(1, 3), sympy.log((1 + x) / (1 - x))),
+        _square_row("erf", 11, 53, ERF_END, sympy.erf(x)),
+        _square_row("erf_short", 8, 41, ERF_END, sympy.erf(x)),
+        _square_row("atan", 12, 53, ATAN_END, sympy.atan(x)),
+        _square_row("atan_short", 8, 41, ATAN_END, sympy.atan(x)),
+        _square_row("sin_short", 5, 41, QUARTER_TURN, sympy.sin(x)),
+        _square_row("cos_short", 6, 41, QUARTER_TURN, sympy.cos(x), 0),
+        _square_row("log1p_unit_short", 7, 41, Fraction(1, 3), sympy.log((1 + x) / (1 - x))),
     )
 }

@@ -56,6 +56,8 @@ TABLE: dict[str, str] = {
 VECTORISED = {"fma": 3, "copysign": 2} | dict.fromkeys(
     ("exp", "expm1", "log", "log1p", "log1p_unit", "erf", "erfcx", "atan"), 1
 )
+#: Of these there is a short one that holds for |x| up to a limit; used where the argument is the input itself.
+LIMITED = {"sin": 65536.0, "cos": 65536.0}
 #: Where the elementary functions come from: imported, copied into the source, or the C library's (for comparison).
 SOURCES = ("package", "copied", "library")
 
@@ -111,6 +113,16 @@ def prepared(program: Program, dtype: str) -> Program:
     return fused(rewritten(program, rules))
 
 
+def _limit(program: Program, dtype: str) -> float | None:
+    """Up to where all steps of the program can be vectors; None where that is nowhere, or where there is no limit."""
+    found = [node for node in program.nodes if node.operation in LIMITED]
+    if dtype == "float64" or not found or len(program.inputs) != 1:
+        return None
+    if any(program.nodes[node.operands[0]].operation != "input" for node in found):
+        return None
+    return min(LIMITED[node.operation] for node in found)
+
+
 def _imports(table: Mapping[str, str], program: Program, used: Sequence[str], functions: str) -> list[str]:
     if functions == "copied" and used:
         from .copying import copied_functions
@@ -160,10 +172,14 @@ def print_source(
     else:
         program = prepared(program, dtype)
         table, used = _table(program, dtype)
+    limit = None if functions == "library" else _limit(program, dtype)
+    within = table | {operation: f"short_{operation}({{0}})" for operation in LIMITED}
+    if limit is not None and _vectorises(within, program):
+        used += tuple(f"short_{operation}" for operation in LIMITED if operation in program.operations)
+    else:
+        limit = None
     inputs = {given: identifier(given) for given in program.inputs}
     outputs = {given: f"{identifier(given)}_out" for given in program.outputs}
-    entries = {given: (text if given in scalars else f"{text}_i") for given, text in inputs.items()}
-    names = names_of(program, entries)
     of_array = f"{dtype}[::1]"
     kinds = ["float64" if given in scalars else of_array for given in inputs] + [of_array] * len(outputs)
     signature = f"void({', '.join(kinds)})"
@@ -176,15 +192,37 @@ def print_source(
         "",
         f'@numba.njit("{signature}", {options})',
         f"def {name}({', '.join([*inputs.values(), *outputs.values()])}):",
-        f"{INDENT}for i in range({next(iter(outputs.values()))}.size):",
     ]
+    if limit is None:
+        lines += _loop(program, table, inputs, outputs, scalars, 1)
+    else:  # one large argument sends the whole share to the library
+        (argument,) = inputs.values()
+        lines += [f"{INDENT}beyond = 0", f"{INDENT}for i in range({argument}.size):"]
+        lines += [f"{INDENT * 2}beyond += abs({argument}[i]) > {limit}", f"{INDENT}if beyond == 0:"]
+        lines += _loop(program, within, inputs, outputs, scalars, 2)
+        lines += [f"{INDENT}else:", *_loop(program, table, inputs, outputs, scalars, 2)]
+    return "\n".join(lines) + "\n"
+
+
+def _loop(
+    program: Program,
+    table: Mapping[str, str],
+    inputs: Mapping[str, str],
+    outputs: Mapping[str, str],
+    scalars: Sequence[str],
+    depth: int,
+) -> list[str]:
+    """The loop over the entries."""
+    entries = {given: (text if given in scalars else f"{text}_i") for given, text in inputs.items()}
+    names = names_of(program, entries)
+    lines = [f"{INDENT * depth}for i in range({next(iter(outputs.values()))}.size):"]
     for given, text in inputs.items():
         if given not in scalars:
-            lines.append(f"{INDENT * 2}{entries[given]} = numba.float64({text}[i])")
+            lines.append(f"{INDENT * (depth + 1)}{entries[given]} = numba.float64({text}[i])")
     if _vectorises(table, program):
-        lines += [_step(program, table, names, p, 2) for p, _ in ordered(program)]
+        lines += [_step(program, table, names, p, depth + 1) for p, _ in ordered(program)]
     else:
-        lines += body(program, table, names, 2)
+        lines += body(program, table, names, depth + 1)
     for given, place in program.outputs.items():
-        lines.append(f"{INDENT * 2}{outputs[given]}[i] = {operand_text(program, names, place)}")
-    return "\n".join(lines) + "\n"
+        lines.append(f"{INDENT * (depth + 1)}{outputs[given]}[i] = {operand_text(program, names, place)}")
+    return lines
