@@ -547,7 +547,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {}
 
 def handle_function(function: Any, args: Sequence[Any], keywords: dict[str, Any]) -> Any:
     """Answer a NumPy function called on exact arrays."""
-    from . import exact_functions  # fills FUNCTIONS; below this module
+    from . import exact_functions, exact_linalg  # noqa: F401  (they fill FUNCTIONS; below this module)
 
     name = exact_functions.qualified_name(function)
     if name in FUNCTIONS:

@@ -109,7 +109,6 @@ MOVING = frozenset(
         "argsort",
         "sort",
         "linalg.multi_dot",
-        "linalg.matrix_power",
         "linalg.outer",
         "linalg.diagonal",
         "linalg.trace",

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from . import exact_functions as table
+from . import exact_linalg  # noqa: F401  (fills the table of functions)
 from .exact_arrays import (
     FUNCTIONS,
     ExactArray,

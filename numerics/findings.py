@@ -200,6 +200,8 @@ def gather(
             break
         except Exception as error:
             seen.add(_shapes(point))
+            if point.label == "other shapes" and _only_seems_to_work(subject, point):
+                continue
             _unexpected(subject, point, error, varied, evidence)
             if not varied:
                 break
@@ -217,6 +219,14 @@ def gather(
 
 def _shapes(point: Point) -> tuple[Any, ...]:
     return tuple(np.shape(v) for v in point.inputs.values())
+
+
+def _only_seems_to_work(subject: Subject, point: Point) -> bool:
+    """Tell whether forward leaves part of an input unread at these shapes: its slices fit by accident."""
+    try:
+        return _ignores_part(run_exact(subject, point, only_true=True))
+    except Exception:
+        return False
 
 
 def _ignores_part(run: ExactRun) -> bool:
