@@ -9,6 +9,7 @@ Extremum        ȳ · (weights of the maximiser); ties share evenly
 Named           ȳ
 Window          overlap-add of ȳ with the same affine map
 Overlap         the window of ȳ with the same affine map
+Recur           the recurrence of the step's adjoint, the other way round in time
 Maximiser       nothing: its weights are constant wherever the maximum is differentiable
 ==============  ========================================================================================================
 """
@@ -23,6 +24,7 @@ from typing import Any
 import sympy
 
 from .errors import InputError, Unsupported
+from .recurrence import Recur, tangent, through_time
 from .tensors import (
     Contract,
     Delta,
@@ -94,6 +96,10 @@ def _overlap_adjoint(node: Overlap, cotangent: Tensor) -> Iterable[Contribution]
     yield node.operand, Window(cotangent.expand(node.axes), node.into, node.out, node.tap, node.affine)
 
 
+def _recur_adjoint(node: Recur, cotangent: Tensor) -> Iterable[Contribution]:
+    yield from through_time(node, cotangent.expand(node.axes))[1]
+
+
 #: node kind -> (name of the rule, adjoint). The derivative rules: there are no others.
 ADJOINTS: dict[type, tuple[str, Callable[[Any, Tensor], Iterable[Contribution]]]] = {
     Contract: ("contract with the other operands", _contract_adjoint),
@@ -102,6 +108,7 @@ ADJOINTS: dict[type, tuple[str, Callable[[Any, Tensor], Iterable[Contribution]]]
     Named: ("name", _named_adjoint),
     Window: ("overlap-add of the windows", _window_adjoint),
     Overlap: ("window of the overlap-add", _overlap_adjoint),
+    Recur: ("back-propagation through time", _recur_adjoint),
 }
 CONSTANTS = (Scalar, Delta, Maximiser, Tie)
 
@@ -219,6 +226,8 @@ def jvp(output: Tensor, tangents: dict[str, Tensor]) -> Tensor:
             moved[node] = contract((weights, moved[node.operand]), node.axes)
         elif isinstance(node, Named):
             moved[node] = moved[node.operand]
+        elif isinstance(node, Recur):
+            moved[node] = tangent(node, moved)
         elif isinstance(node, Window | Overlap):
             moved[node] = node.rebuild((moved[node.operand].expand(node.operand.axes),))
         else:

@@ -14,8 +14,9 @@ from .backprop import Step, vjp
 from .equality import Comparison, equal
 from .errors import InputError
 from .normal_form import normal_form, vanishes
-from .notation import Writer, index_latex, index_text, matrix_form, shape_text
+from .notation import Writer, index_latex, index_text, matrix_form, recurrence_line, shape_text
 from .numpy_source import HELPERS, NumpyWriter, assignments, drop_unused, identifier, size_lines
+from .recurrence import Recur, Recurrence, canonical, has_recurrence, original, recur, recurrences, signature
 from .simplify import definitions, simplify
 from .styles import LATEX, TEXT, TextStyle
 from .tensors import Axis, Input, Map, Maximiser, Named, Scalar, Tensor
@@ -63,7 +64,7 @@ class Derivation:
         return shape_text(self.axes)
 
     @cached_property
-    def definitions(self) -> tuple[Named, ...]:
+    def definitions(self) -> tuple[Named | Recur, ...]:
         """Named quantities that the gradient uses, each with those it needs, in order."""
         return tuple(_needed(self.gradient, self.given).values())
 
@@ -136,11 +137,22 @@ class Derivation:
         return tuple(lines)
 
 
-def _needed(node: Tensor, given: frozenset[str]) -> dict[str, Named]:
+def _needed(node: Tensor, given: frozenset[str]) -> dict[str, Named | Recur]:
     """The names an expression needs, those its definitions need before them; nothing inside what is given."""
-    found: dict[str, Named] = {}
+    found: dict[str, Named | Recur] = {}
 
     def visit(t: Tensor) -> None:
+        if isinstance(t, Recur):
+            for k, s in enumerate(t.states):
+                state = t.family.each(k)
+                assert isinstance(state, Recur)
+                if s.name not in found:
+                    found[s.name] = state
+                    visit(t.family.step(k))
+            return
+        if isinstance(t, Named) and isinstance(t.operand, Recur) and t.name == t.operand.name:
+            visit(t.operand)
+            return
         if isinstance(t, Named):
             if t.name in given or t.name in found:
                 return
@@ -159,7 +171,11 @@ def _short(node: Tensor) -> str:
     return index_text(node)
 
 
-def _definition(n: Named, style: TextStyle) -> str:
+def _definition(n: Named | Recur, style: TextStyle) -> str:
+    if has_recurrence(n) and isinstance(shown := original(n), Named | Recur):
+        n = shown
+    if isinstance(n, Recur):
+        return recurrence_line(n, style)
     both = matrix_form(n.operand, n.indices, style=style)
     if both is not None:
         return f"{style.name(n.name)} = {both}"
@@ -232,7 +248,7 @@ def function_source(
     quoted = doc.replace("\\", "").replace('"', "'").splitlines()[0] if doc else ""
     function = [f"def {name}({', '.join(signature)}):"]
     function += [f'    """{quoted}"""'] if quoted else []
-    function += [f"    {line}" for line in (*lines, *body)]
+    function += [f"    {line}" for line in "\n".join((*lines, *body)).splitlines()]
     function.append(f"    return {returned}\n")
     return "\n\n".join([*parts, "\n".join(function)])
 
@@ -277,6 +293,9 @@ def derive(
         here = inputs(output)[wrt].indices
         raw = gradients[wrt].rename({a.name: b.name for a, b in zip(here, target.indices)})
     words = tuple(definitions(output).values()) if vocabulary is None else tuple(vocabulary)
+    if has_recurrence(output):
+        for known in (*recurrences(output), *words):  # the indices a person gave are those shown
+            canonical(known.family.each(known.which) if isinstance(known, Recur) else known)
     best = (
         _staged(output, target, cotangent, words, tuple(stages))
         if rules and stages
@@ -319,8 +338,62 @@ def readable(
 
     A part of the derived form that is proved equal to one of ``equivalents`` is written as that.
     """
+    vocabulary = tuple(vocabulary)
+    if has_recurrence(raw):
+        # Cotangents of named values in the steps keep their names, each with its own short definition.
+        opaque = tuple(dict.fromkeys((*opaque, *_cotangent_names(raw, vocabulary))))
+        raw = _tidied(raw, vocabulary, opaque)
     simple = simplify(raw, vocabulary, opaque=opaque, axes=axes)
     return min((simple, raw, *(_with_equivalent(raw, e) for e in equivalents)), key=_length)
+
+
+def _cotangent_names(root: Tensor, vocabulary: Iterable[Named]) -> tuple[str, ...]:
+    """Names in an expression and in the steps of its recurrences that the vocabulary does not have."""
+    known = {w.name for w in vocabulary}
+    return tuple(name for name in definitions(root) if name not in known)
+
+
+def _tidied(root: Tensor, vocabulary: tuple[Named, ...], opaque: tuple[str, ...]) -> Tensor:
+    """The expression with the steps of the recurrences in it simplified, inner ones first, and so what is named there.
+
+    A recurrence by which a name of the vocabulary is defined is left alone.
+    """
+    own = {signature(node) for w in vocabulary for node in postorder(w) if isinstance(node, Recur)}
+    memo: dict[Tensor, Tensor] = {}
+    families: dict[Recurrence, Recurrence] = {}
+
+    def shorter(t: Tensor, name: str, axes: tuple[Axis, ...]) -> Tensor:
+        kept = tuple(o for o in opaque if o != name)
+        return min((simplify(t, vocabulary, opaque=kept, axes=axes), t), key=_length)
+
+    def names_tidied(t: Tensor) -> Tensor:
+        inside: dict[Tensor, Tensor] = {}
+        for node in postorder(t):
+            inside[node] = again(node, inside)
+        return inside[t]
+
+    def again(node: Tensor, done: dict[Tensor, Tensor]) -> Tensor:
+        if isinstance(node, Maximiser):
+            return Maximiser(done[node.operand], node.over, node.indices)
+        here = node.rebuild(tuple(done[o] for o in node.operands)) if node.operands else node
+        if isinstance(here, Named) and here.name in opaque:
+            return Named(here.name, shorter(here.operand, here.name, here.indices).expand(here.axes), here.indices)
+        return here
+
+    for node in postorder(root):
+        if isinstance(node, Recur) and signature(node) not in own:
+            here = node.rebuild(tuple(memo[o] for o in node.operands))
+            assert isinstance(here, Recur)
+            f = here.family
+            if f not in families:
+                steps = [shorter(names_tidied(s), "", d.indices) for s, d in zip(f.opened, f.states)]
+                families[f] = recur(f.time, f.states, steps, f.initials, reverse=f.reverse)
+            memo[node] = families[f].read(node.which, node.at)
+        elif isinstance(node, Recur):
+            memo[node] = node
+        else:
+            memo[node] = again(node, memo)
+    return memo[root]
 
 
 def _with_equivalent(root: Tensor, short: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from flint import arb, fmpq
 
 from .enclosures import ball_function
 from .errors import InputError, Unsupported
+from .recurrence import BEFORE, EACH, LAST, Recur, Recurrence
 from .tensors import Axis, Contract, Delta, Extremum, Input, Map, Maximiser, Named, Scalar, Tensor, slot
 from .walking import inputs, postorder, scalar_symbols
 from .windows import Overlap, Tie, Window, axes_of
@@ -73,6 +74,7 @@ def generic_point(
                 *(node.over if isinstance(node, Extremum | Maximiser) else ()),
                 *(node.indices if isinstance(node, Input) else ()),
                 *axes_of(node),
+                *((node.time,) if isinstance(node, Recur) else ()),
             ):
                 extents.setdefault(i.size)
                 symbols.update(dict.fromkeys(sorted(str(s) for s in i.size.free_symbols)))
@@ -153,15 +155,64 @@ def _row(row: list[Index], kind: str, values: Mapping[Index, Fraction], rng: ran
 # --- evaluation ---------------------------------------------------------------------------------------------
 
 
-def evaluate(tensor: Tensor, point: Point) -> Array:
+def evaluate(tensor: Tensor, point: Point, given: Mapping[str, Array] | None = None) -> Array:
     """Every entry of an expression as a ball that contains the exact value, at the precision in ``flint.ctx``.
 
     Keys are index tuples in the order of ``tensor.axes``. Functions of any σ are tried with one fixed function.
+    ``given`` holds balls for inputs by name, in place of the point's entries.
     """
     arrays: dict[Tensor, Array] = {}
+    families: dict[Recurrence, list[tuple[Array, Array, Array]]] = {}
     for node in postorder(tensor):
-        arrays[node] = _evaluate_node(node, arrays, point)
+        if isinstance(node, Input) and given is not None and node.name in given:
+            places = _pick(node.indices, node.axes)
+            arrays[node] = {c: given[node.name][tuple(c[p] for p in places)] for c in _cells(node.axes, point)}
+        elif isinstance(node, Recur):
+            if node.family not in families:
+                families[node.family] = _run(node.family, arrays, point)
+            arrays[node] = families[node.family][node.which][(EACH, BEFORE, LAST).index(node.at)]
+        else:
+            arrays[node] = _evaluate_node(node, arrays, point)
     return arrays[tensor]
+
+
+def _run(f: Recurrence, arrays: dict[Tensor, Array], point: Point) -> list[tuple[Array, Array, Array]]:
+    """Each state as (each, before, last). All times step at once, T times: after k rounds the first k are right."""
+    length = extent(f.time.size, point.sizes)
+    given = {s.name: _reordered(arrays[v], v.axes, s.indices) for s, v in zip(f.slots, f.captured)}
+    rest = [tuple(a for a in s.indices if a != f.time) for s in f.states]
+    begin = [_reordered(arrays[v], v.axes, r) for v, r in zip(f.initials, rest)]
+    before = [{c: arb(0) for c in _cells(s.indices, point)} for s in f.states]
+    each = before
+    for turn in range(length + 1):
+        before = [_delayed(e, b, s.indices, f, length) for e, b, s in zip(each, begin, f.states)]
+        if turn == length:
+            break
+        current = {**given, **{s.name: b for s, b in zip(f.states, before)}}
+        values = [evaluate(step, point, current) for step in f.steps]
+        each = [_reordered(v, step.axes, s.indices) for v, step, s in zip(values, f.steps, f.states)]
+    found = []
+    for e, b, i, s in zip(each, before, begin, f.states):
+        place, final = s.indices.index(f.time), 0 if f.reverse else length - 1
+        last = {(*c[:place], *c[place + 1 :]): v for c, v in e.items() if c[place] == final} if length else i
+        found.append((e, b, last))
+    return found
+
+
+def _delayed(each: Array, begin: Array, axes: tuple[Axis, ...], f: Recurrence, length: int) -> Array:
+    """What the steps are given, from what they computed and the initial value."""
+    place, first, back = axes.index(f.time), length - 1 if f.reverse else 0, -1 if f.reverse else 1
+    return {
+        c: begin[(*c[:place], *c[place + 1 :])]
+        if c[place] == first
+        else each[(*c[:place], c[place] - back, *c[place + 1 :])]
+        for c in each
+    }
+
+
+def _reordered(values: Array, axes: tuple[Axis, ...], order: tuple[Axis, ...]) -> Array:
+    places = _pick(order, axes)
+    return {tuple(c[p] for p in places): v for c, v in values.items()}
 
 
 def _ball(value: Fraction) -> arb:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import sympy
 
-from . import convolutions
+from . import convolutions, recurrent
 from .errors import InputError, lookup
 from .layer_row import Layer
 from .losses import log_softmax, sigmoid, softmax
@@ -289,7 +289,7 @@ def _exact(option: str, value: Any) -> sympy.Rational:
 
 
 #: name -> row. Adding a layer is adding a row.
-LAYERS: dict[str, Layer] = {row.name: row for row in (*_rows(), *convolutions.rows())}
+LAYERS: dict[str, Layer] = {row.name: row for row in (*_rows(), *convolutions.rows(), *recurrent.rows())}
 _BY_ALIAS = {alias: row for row in LAYERS.values() for alias in row.aliases}
 
 

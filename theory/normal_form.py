@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -14,6 +15,7 @@ from . import algebra as P
 from .errors import Unsupported
 from .monomials import Work
 from .polynomials import UNIT, ZERO, Poly
+from .recurrence import EACH, LAST, Recur, canonical, has_recurrence, put
 from .tensors import Contract, Delta, Extremum, Input, Map, Maximiser, Named, Scalar, Tensor, slot
 from .walking import postorder
 from .windows import Overlap, Tie, Window
@@ -27,6 +29,10 @@ def normal_form(tensor: Tensor, *, opaque: frozenset[str] = frozenset()) -> Poly
     Raises Unsupported if an expression grows beyond the bounds on its size and on the work.
     """
     Work.done = 0
+    return _form(tensor, opaque)
+
+
+def _form(tensor: Tensor, opaque: frozenset[str]) -> Poly:
     forms: dict[Tensor, Poly] = {}
     for node in postorder(tensor, opaque):
         forms[node] = _node_form(node, forms, opaque)
@@ -49,6 +55,8 @@ def _node_form(node: Tensor, forms: dict[Tensor, Poly], opaque: frozenset[str]) 
         return P.maximiser(forms[node.operand], node.over, node.indices)
     if isinstance(node, Delta):
         return P.delta(node.a, node.b)
+    if isinstance(node, Recur):
+        return _recur_form(node, opaque)
     if isinstance(node, Tie):
         return P.tie(node.into, node.out, node.tap, node.affine)
     if isinstance(node, Window):
@@ -59,6 +67,45 @@ def _node_form(node: Tensor, forms: dict[Tensor, Poly], opaque: frozenset[str]) 
     if isinstance(node, Named):
         return P.of_atom(named_atom(node)) if node.name in opaque else forms[node.operand]
     raise Unsupported(f"no normal form for a {type(node).__name__}")
+
+
+@dataclass(frozen=True)
+class RecurForm:
+    """What a recurrence is, in normal forms at the indices ·0, ·1, …: two are equal when these are."""
+
+    layout: tuple[Any, ...]
+    steps: tuple[Poly, ...]
+    initials: tuple[Poly, ...]
+
+    @property
+    def key(self) -> str:
+        """Text that orders atoms."""
+        return str(self.layout) + ";".join(p.key for p in (*self.steps, *self.initials))
+
+
+#: the recurrence last seen for a form, from which it is written back
+RECURRENCES: dict[RecurForm, Tensor] = {}
+
+
+def _recur_form(node: Recur, opaque: frozenset[str]) -> Poly:
+    """What each step computed is the step of what it was given; that and the last value are atoms."""
+    if node.at == EACH:
+        return _form(node.family.step(node.which), opaque)
+    canonical = node.rename({a.name: f"·{k}" for k, a in enumerate(node.axes)})
+    form = _canonical_form(canonical, opaque)
+    RECURRENCES[form] = canonical
+    return P.of_atom(P.atom("recur", node.axes, form))
+
+
+@lru_cache(maxsize=1024)
+def _canonical_form(node: Recur, opaque: frozenset[str]) -> RecurForm:
+    f = node.family
+    aside = {f.time.name: "·t"} if node.at == LAST else {}
+    blank = {s: Input(f"·s{k}", s.indices) for k, s in enumerate(f.states)}
+    steps = tuple(_form(put(step, blank).rename(aside), opaque) for step in f.opened)
+    shape = tuple(tuple(aside.get(a.name, a.name) for a in s.indices) for s in f.states)
+    layout = (f.time.size, aside.get(f.time.name, f.time.name), f.reverse, node.which, node.at, shape)
+    return RecurForm(layout, steps, tuple(_form(v, opaque) for v in f.initials))
 
 
 def named_atom(node: Named) -> P.Atom:
@@ -72,6 +119,8 @@ def named_atom(node: Named) -> P.Atom:
 @lru_cache(maxsize=4096)
 def canonical_definition(node: Named) -> Tensor:
     """The named quantity at the indices ·0, ·1, …"""
+    if len(postorder(node)) <= 200 or has_recurrence(node):  # bound axes too, where that is not a lot of work
+        return canonical(node)
     return node.rename({a.name: f"·{k}" for k, a in enumerate(dict.fromkeys(node.indices))})
 
 

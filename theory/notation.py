@@ -15,6 +15,7 @@ from typing import Any
 import sympy
 
 from .errors import InputError, Unsupported
+from .recurrence import EACH, LAST, Recur, time_text
 from .styles import ATOM, LATEX, PRODUCT, SUM, TEXT, TextStyle
 from .tensors import (
     Axis,
@@ -72,6 +73,8 @@ class Writer:
             return self.contract(node)
         if isinstance(node, Map):
             return self.map(node)
+        if isinstance(node, Recur):
+            return Piece(recur_text(node, self.style), node.axes)
         if isinstance(node, Window | Overlap | Tie):
             return self.window(node)
         if isinstance(node, Extremum):
@@ -282,6 +285,29 @@ def _order(t: sympy.Expr) -> list[str]:
     return sorted(str(s) for s in t.free_symbols) or ["~"]
 
 
+def recur_text(node: Recur, style: TextStyle) -> str:
+    """A state with its time index: h[n,t−1,o] for what a step is given."""
+    minus = "-" if style is LATEX else "−"
+    places = [
+        time_text(node, style.index(a.name), minus) if a == node.time else style.index(a.name)
+        for a in node.states[node.which].indices
+    ]
+    return style.placed(node.name, places)
+
+
+def recurrence_line(node: Recur, style: TextStyle) -> str:
+    """The definition of a state: its step and where it begins."""
+    f, write = node.family, Writer(style).text
+    each, start = f.read(node.which, EACH), Recur(
+        f.time, f.states, f.steps, f.slots, f.initials, f.captured, not f.reverse, node.which, LAST
+    )  # fmt: skip
+    assert isinstance(each, Recur)
+    return (
+        f"{recur_text(each, style)} = {write(f.step(node.which))}, "
+        f"{recur_text(start, style)} = {write(f.initials[node.which])}"
+    )
+
+
 def index_text(node: Tensor) -> str:
     """Index notation as Unicode text."""
     return Writer(TEXT).text(node)
@@ -308,7 +334,7 @@ class MatrixWriter(Writer):
                 raise NoMatrixForm
             axes = node.indices if self.layout == "rows" else node.indices[::-1]
             return Piece(self.style.name(node.name), axes)
-        if isinstance(node, Extremum | Maximiser | Window | Overlap | Tie):
+        if isinstance(node, Extremum | Maximiser | Window | Overlap | Tie | Recur):
             raise NoMatrixForm
         if isinstance(node, Delta):
             return Piece("I", (node.a, node.b))

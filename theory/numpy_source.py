@@ -16,7 +16,22 @@ from sympy.core.relational import Relational
 
 from .errors import InputError, Unsupported
 from .notation import sign_argument
-from .tensors import Axis, Contract, Delta, Extremum, Input, Map, Maximiser, Named, Scalar, Tensor, slot
+from .recurrence import BEFORE, EACH, LAST, Recur, Recurrence, put, signature
+from .tensors import (
+    Axis,
+    Contract,
+    Delta,
+    Extremum,
+    Input,
+    Map,
+    Maximiser,
+    Named,
+    Scalar,
+    Tensor,
+    contract,
+    is_zero,
+    slot,
+)
 from .walking import postorder
 from .windows import Overlap, Tie, Window
 
@@ -93,6 +108,8 @@ class NumpyWriter:
             return self._maximiser(node)
         if isinstance(node, Window | Overlap | Tie):
             return self._window(node)
+        if isinstance(node, Recur):
+            return self._state(node)
         if isinstance(node, Delta):
             return Code(f"np.eye({self.size(node.a.size)})", (node.a, node.b))
         raise Unsupported(f"no NumPy source for a {type(node).__name__}")
@@ -148,6 +165,72 @@ class NumpyWriter:
         if size.is_Mul:
             return " * ".join(f"({self.size(f)})" if f.is_Add else self.size(f) for f in size.args)
         raise Unsupported(f"no source for the axis size {size}")
+
+    def _state(self, node: Recur) -> Code:
+        """A part of the array of all states, which has time first and one entry more than there are steps."""
+        name = f"{identifier(node.name)}_all"
+        rest = tuple(a for a in node.states[node.which].indices if a != node.time)
+        if node.at == LAST:
+            return Code(f"{name}[{0 if node.reverse else -1}]", rest)
+        later = (node.at == BEFORE) == node.reverse
+        return Code(f"{name}[{'1:' if later else ':-1'}]", (node.time, *rest))
+
+    def loop(self, f: Recurrence) -> str:
+        """The lines that compute every state of a recurrence, one step after the other."""
+        sizes = [", ".join(self.size(a.size) for a in s.indices if a != f.time) for s in f.states]
+        names = [identifier(s.name) for s in f.states]
+        length = self.size(f.time.size)
+        bigger = f"{length} + 1" if " " not in length else f"({length}) + 1"
+        shapes = [f"np.empty(({bigger}, {size}))" for size in sizes]
+        lines = [f"{', '.join(f'{n}_all' for n in names)} = {', '.join(shapes)}"]
+        for name, s, v in zip(names, f.states, f.initials):
+            start = "0.0" if is_zero(v) else self.write_as(v, [a for a in s.indices if a != f.time])
+            lines.append(f"{name}_all[{length if f.reverse else 0}] = {start}")
+        now, then = ("step", "step + 1") if f.reverse else ("step + 1", "step")
+        span = f"range({length})"
+        lines.append(f"for step in {f'reversed({span})' if f.reverse else span}:")
+        inner, values = self._step_inputs(f, then)
+        outputs = []
+        for k, (step, s) in enumerate(zip(f.steps, f.states)):
+            body = at_time(put(step, values), f.time)
+            outputs.append((f"{names[k]}_all[{now}]", body, [a for a in s.indices if a != f.time]))
+        done: set[str] = set()
+        for target, body, axes in outputs:
+            for node in postorder(body):
+                if isinstance(node, Named) and node.name not in done:
+                    done.add(node.name)
+                    inner.append(f"{identifier(node.name)} = {self.write_as(node.operand, node.indices)}")
+            inner.append(f"{target} = {self.write_as(body, axes)}")
+        return "\n".join([*lines, *(f"    {line}" for line in inner)])
+
+    def _step_inputs(self, f: Recurrence, then: str) -> tuple[list[str], dict[Input, Tensor]]:
+        """Lines that read the values of one step, and those values by placeholder."""
+        lines: list[str] = []
+        values: dict[Input, Tensor] = {}
+        for s in f.states:
+            local = f"{identifier(s.name)}_given"
+            lines.append(f"{local} = {identifier(s.name)}_all[{then}]")
+            values[s] = Input(local, s.indices)
+        for s, v in zip(f.slots, f.captured):
+            code = self.write(v)
+            axes = tuple(code.axes)
+            if f.time not in axes and isinstance(v, Input | Named):
+                values[s] = Input(identifier(v.name), v.indices)
+                continue
+            suffix = {EACH: "", BEFORE: "_before", LAST: "_last"}[v.at] if isinstance(v, Recur) else ""
+            local = f"{identifier(v.name)}{suffix}_t"  # type: ignore[attr-defined]
+            place = axes.index(f.time) if f.time in axes else None
+            index = "" if place is None else f"[{':, ' * place}step]"
+            lines.append(f"{local} = {code.text}{index}")
+            rest = (f.time, *(a for a in axes if a != f.time)) if place is not None else axes
+            values[s] = Input(local, s.indices)
+            if set(rest) != set(s.indices):
+                raise Unsupported(f"no NumPy source for a recurrence that reads {v!r}")
+            if [a for a in axes if a != f.time] != [a for a in s.indices if a != f.time]:
+                order = [a for a in axes if a != f.time]
+                places = [order.index(a) for a in s.indices if a != f.time]
+                lines[-1] += f".transpose({', '.join(map(str, places))})"
+        return list(dict.fromkeys(lines)), values
 
     def _window(self, node: Window | Overlap | Tie) -> Code:
         """Calls of the helpers: windows as one indexing, overlap-add as one slice per tap."""
@@ -466,6 +549,23 @@ def _slot_order(t: sympy.Expr) -> list[str]:
     return sorted(str(s) for s in t.free_symbols) or ["~"]
 
 
+def at_time(root: Tensor, time: Axis) -> Tensor:
+    """An expression at one step: the time axis is gone from everything in it."""
+    memo: dict[Tensor, Tensor] = {}
+    for node in postorder(root):
+        if isinstance(node, Input):
+            memo[node] = Input(node.name, tuple(a for a in node.indices if a != time), node.facts)
+        elif isinstance(node, Contract):
+            memo[node] = contract((memo[f] for f in node.factors), (a for a in node.keep if a != time))
+        elif isinstance(node, Named):
+            memo[node] = Named(f"{node.name}_t", memo[node.operand], tuple(a for a in node.indices if a != time))
+        elif isinstance(node, Maximiser):
+            memo[node] = Maximiser(memo[node.operand], node.over, node.indices)
+        else:
+            memo[node] = node.rebuild(tuple(memo[o] for o in node.operands)) if node.operands else node
+    return memo[root]
+
+
 def size_lines(arguments: Iterable[Input]) -> tuple[list[str], dict[sympy.Symbol, str]]:
     """Lines that read symbolic axis sizes off the shapes of arguments, and how each size is then spelt."""
     found: dict[sympy.Symbol, str] = {}
@@ -486,8 +586,12 @@ def assignments(
     """Lines that compute the outputs; named quantities first, each once, in order of definition."""
     lines: list[str] = []
     done = set(given)
+    looped: set[Tensor] = set()
     for name, (tensor, axes) in outputs.items():
         for node in postorder(tensor):
+            if isinstance(node, Recur) and signature(node) not in looped:
+                looped.add(signature(node))
+                lines.append(writer.loop(node.family))
             if isinstance(node, Named) and node.name not in done:
                 done.add(node.name)
                 lines.append(f"{identifier(node.name)} = {writer.write_as(node.operand, node.indices)}")
@@ -505,7 +609,7 @@ def drop_unused(lines: list[str], wanted: Iterable[str]) -> list[str]:
     kept: list[str] = []
     for line in reversed(lines):
         target, _, body = line.partition(" = ")
-        if target in needed:
+        if needed & set(target.split(", ")):
             kept.append(line)
             needed |= set(re.findall(r"[A-Za-z_][A-Za-z0-9_]*", body))
     return kept[::-1]

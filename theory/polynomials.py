@@ -147,6 +147,8 @@ def _free(kind: str, data: Any) -> tuple[frozenset[Axis], int]:
         return frozenset(), 0
     if kind in ("input", "named"):
         return frozenset(data[1]), 0
+    if kind == "recur":
+        return frozenset(data[0]), 0
     if kind == "delta":
         return frozenset(data), 0
     if kind == "tie":
@@ -174,6 +176,8 @@ def _atom_key(kind: str, data: Any) -> str:
         return f"{kind}{bound}({mono_key(data[-1])})"
     if kind == "delta":
         return f"delta[{data[0].name},{data[1].name}]"
+    if kind == "recur":
+        return f"recur[{','.join(a.name for a in data[0])}]({data[1].key})"
     if kind == "tie":
         return f"tie[{','.join(a.name for a in data[:3])};{data[3].text('p', 'u')}]"
     if kind == "function":

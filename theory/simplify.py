@@ -17,8 +17,9 @@ import sympy
 
 from . import algebra as P
 from .errors import Unsupported
-from .normal_form import named_atom, normal_form, vanishes
+from .normal_form import RECURRENCES, named_atom, normal_form, vanishes
 from .polynomials import Atom, Poly
+from .recurrence import CANONICAL, Recur, Recurrence
 from .tensors import (
     Axis,
     Delta,
@@ -109,6 +110,9 @@ class Writer:
             return self.named(a)
         if a.kind == "delta":
             return Delta(*a.data)
+        if a.kind == "recur":
+            axes, form = a.data
+            return RECURRENCES[form].rename({f"·{k}": i.name for k, i in enumerate(axes)})
         if a.kind == "tie":
             return Tie(*a.data)
         if a.kind == "power":
@@ -137,7 +141,11 @@ class Writer:
 
     def named(self, a: Atom) -> Tensor:
         """A named quantity at its indices."""
-        return a.data[3].rename({f"·{k}": i.name for k, i in enumerate(a.data[1])})  # type: ignore[no-any-return]
+        kept: Tensor = a.data[3]
+        if kept in CANONICAL:
+            kept = CANONICAL[kept]
+            return kept.rename({i.name: j.name for i, j in zip(kept.axes, a.data[1])})
+        return kept.rename({f"·{k}": i.name for k, i in enumerate(a.data[1])})
 
     def rank(self, i: Axis) -> tuple[int, str]:
         """Order of free axes: as they came."""
@@ -191,10 +199,20 @@ def _order(m: Any) -> tuple[Any, ...]:
 def definitions(*tensors: Tensor) -> dict[str, Named]:
     """The named quantities in expressions, in order of definition."""
     found: dict[str, Named] = {}
-    for t in tensors:
+    stepped: set[tuple[Recurrence, int]] = set()
+
+    def visit(t: Tensor) -> None:
         for node in postorder(t):
+            if isinstance(node, Recur):
+                for k in range(len(node.states)):
+                    if (node.family, k) not in stepped:
+                        stepped.add((node.family, k))
+                        visit(node.family.step(k))
             if isinstance(node, Named):
                 found.setdefault(node.name, node)
+
+    for t in tensors:
+        visit(t)
     return found
 
 

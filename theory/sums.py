@@ -50,6 +50,8 @@ def _rebuild(a: Atom, go: Callable[[Poly], Poly], index: Callable[[Axis], Axis])
         return of_atom(atom("named", a.data[0], tuple(map(index, a.data[1])), *a.data[2:]))
     if a.kind == "delta":
         return delta(*map(index, a.data))
+    if a.kind == "recur":
+        return of_atom(atom("recur", tuple(map(index, a.data[0])), a.data[1]))
     if a.kind == "tie":
         return of_atom(atom("tie", *map(index, a.data[:3]), a.data[3]))
     if a.kind == "exp":

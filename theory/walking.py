@@ -72,6 +72,8 @@ def scalar_symbols(root: Tensor) -> set[sympy.Symbol]:
             found |= node.value.free_symbols
         elif isinstance(node, Map):
             found |= node.function.free_symbols - {slot(k) for k in range(len(node.arguments))}
+        for body in getattr(node, "bodies", ()):
+            found |= scalar_symbols(body)
     return found
 
 
@@ -157,7 +159,7 @@ def _rename(root: Tensor, pairs: tuple[tuple[str, str], ...]) -> Tensor:
     if isinstance(root, Maximiser):
         inner, over = bound(root.over, root.operand)
         return Maximiser(rename(root.operand, inner), over, tuple(to(a) for a in root.indices))
-    return root
+    return root.renamed(live) if hasattr(root, "renamed") else root
 
 
 def _rename_window(
