@@ -42,17 +42,17 @@ class Result:
         layers = f"{p.depth} layer{'s' if p.depth > 1 else ''}"
         return (
             f"{p.prediction.activation}, {p.prediction.initialiser}: E z² {path} through {layers} "
-            f"(predicted {_decimal(forward.log_predicted[-1])}, measured {_measured(forward, -1)}); E δ² "
+            f"(predicted {_decimal(forward.log_predicted[-1])}, {_measured(forward, -1)}); E δ² "
             f"{_course(0.0, backward.log_predicted[0])} on the way back "
-            f"(predicted ×{_decimal(backward.log_predicted[0])}, measured ×{_measured(backward, 0)}); "
-            f"forward {p.forward}, backward {p.backward}; {_agreement(p)}"
+            f"(predicted ×{_decimal(backward.log_predicted[0])}, {_measured(backward, 0, '×')}); "
+            f"forward {forward_words(p)}, backward {backward_words(p)}; {_agreement(p)}"
         )
 
     @property
     def text(self) -> str:
         """Several lines for a person: headline, a few layers, outcomes by z-score, finite width."""
         p = self.propagation
-        lines = [self.headline, "", _heading(), *(_row(p, index) for index in _shown(p.depth)), ""]
+        lines = [self.headline, "", *_table(p), ""]
         lines += [_outcome(profile) for profile in p.profiles]
         lines += _finite_width(p)
         lines.append(
@@ -77,6 +77,7 @@ class Result:
             "prediction": {"status": p.prediction.status, "digits": p.prediction.digits},
             "verdict": {"forward": p.forward, "backward": p.backward},
             "agrees": p.agrees,
+            "agreement": p.outcome,
             "outcome": {profile.what: profile.outcome for profile in p.profiles},
             "second_moment_ratio": {
                 "measured": p.measured_ratio,
@@ -141,7 +142,8 @@ def command(
     """Predict the variance of signals and gradients at every layer, and measure it in networks drawn at random.
 
     PREDICTED values are proven for infinite width; MEASURED ones are of this width and carry a 95 % interval. Exit
-    status 1 if a layer contradicts the theory beyond chance (|z| > 4) and beyond what its width explains.
+    status 1 if a layer contradicts the theory beyond chance (|z| > 4) and beyond what its width explains, or if a layer
+    could not be judged (its numbers overflow float64, or are 0 in some networks only).
     """
     total = 2 * max(depth, 1) * (networks or 32)
     with progress("propagating", total) as advance:
@@ -163,7 +165,7 @@ def command(
 def _decimal(log: float, digits: int = 4) -> str:
     """e^log as a short decimal, however large or small."""
     if math.isnan(log):
-        return "undecided"
+        return "–"
     if math.isinf(log):
         return "0" if log < 0 else "overflow"
     if abs(log) < 690:
@@ -180,9 +182,38 @@ def _course(first: float, last: float) -> str:
     return "stays" if abs(decades) < _STAYS else "rises" if decades > 0 else "falls"
 
 
-def _measured(profile: Profile, index: int) -> str:
+def forward_words(p: Propagation) -> str:
+    """What the theory says of E z² from the first layer to the last."""
+    logs = p.preactivation.log_predicted
+    return _words(p.forward, _course(logs[0], logs[-1]))
+
+
+def backward_words(p: Propagation) -> str:
+    """What the theory says of E δ² from the last layer to the first."""
+    return _words(p.backward, _course(0.0, p.gradient.log_predicted[0]))
+
+
+def _words(verdict: str, course: str) -> str:
+    """The verdict in words that fit the course: "stable" stands for any change by less than a factor of 10.
+
+    >>> _words("stable", "stays"), _words("stable", "falls"), _words("vanishing", "falls")
+    ('stable', 'falling (by less than a factor of 10)', 'vanishing')
+    """
+    mild = {"rises": "rising", "falls": "falling"}
+    return f"{mild[course]} (by less than a factor of 10)" if verdict == "stable" and course in mild else verdict
+
+
+def _measured(profile: Profile, index: int, times: str = "") -> str:
+    """ "measured 2 [1.96, 2.04]", or that nothing was measured and why."""
+    if math.isnan(profile.log_measured[index]):
+        return f"not measured: {_missing(profile, index)}"
     value, interval = _decimal(profile.log_measured[index], 3), _range(profile, index)
-    return value if interval == "–" else f"{value} [{interval}]"
+    return f"measured {times}{value}" + ("" if interval == "–" else f" [{interval}]")
+
+
+def _missing(profile: Profile, index: int) -> str:
+    """Why a layer has no measured value: some network overflowed, or some gave exactly 0."""
+    return "overflow" if any(log == math.inf or math.isnan(log) for log in profile.logs[:, index]) else "partly 0"
 
 
 def _range(profile: Profile, index: int) -> str:
@@ -193,13 +224,19 @@ def _range(profile: Profile, index: int) -> str:
     return f"{_decimal(low, 3)}, {_decimal(high, 3)}"
 
 
+#: How each outcome is told.
+_AGREEMENT = {
+    "agrees": "theory and measurement agree",
+    "agrees up to finite width": "theory and measurement agree up to finite width",
+    "differs": "theory and measurement differ at this width",
+}
+
+
 def _agreement(p: Propagation) -> str:
-    if not p.agrees:
-        return "theory and measurement differ at this width"
-    if any(profile.outcome == "not decided" for profile in p.profiles):
-        return "some layers could not be judged"
-    limited = any(profile.outcome != "agrees" for profile in p.profiles)
-    return "theory and measurement agree" + (" up to finite width" if limited else "")
+    if p.outcome in _AGREEMENT:
+        return _AGREEMENT[p.outcome]
+    missing = max(int((~profile.judged).sum()) for profile in p.profiles)
+    return f"agreement not decided: up to {missing} of {p.depth} layers could not be judged"
 
 
 def _shown(depth: int) -> list[int]:
@@ -208,18 +245,27 @@ def _shown(depth: int) -> list[int]:
     return sorted({0, *range(step - 1, depth, step), depth - 1})
 
 
-def _heading() -> str:
-    groups = "".join(f"  {title:^43}" for title in ("E z²", "E δ²"))
-    columns = "".join(f"  {'predicted':>11} {'measured':>11} {'95 % interval':>19}" for _ in range(2))
-    return f"{'':5}{groups}\nlayer{columns}"
+_COLUMNS = ("predicted", "measured", "95 % interval")
 
 
-def _row(p: Propagation, index: int) -> str:
-    cells = ""
-    for profile in (p.preactivation, p.gradient):
-        predicted, measured = _decimal(profile.log_predicted[index]), _decimal(profile.log_measured[index], 3)
-        cells += f"  {predicted:>11} {measured:>11} {_range(profile, index):>19}"
-    return f"{index + 1:5d}{cells}"
+def _table(p: Propagation) -> list[str]:
+    """About a dozen layers; every column as wide as its longest number, two spaces between any two."""
+    shown = _shown(p.depth)
+    rows = [[_cells(profile, index) for index in shown] for profile in (p.preactivation, p.gradient)]
+    groups, columns, lines = "", "layer", [f"{index + 1:5d}" for index in shown]
+    for title, cells in zip(("E z²", "E δ²"), rows, strict=True):
+        widths = [max(11, len(name), *(len(row[k]) for row in cells)) for k, name in enumerate(_COLUMNS)]
+        groups += f"  {title:^{sum(widths) + 4}}"
+        columns += "".join(f"  {name:>{width}}" for name, width in zip(_COLUMNS, widths, strict=True))
+        for at, row in enumerate(cells):
+            lines[at] += "".join(f"  {cell:>{width}}" for cell, width in zip(row, widths, strict=True))
+    return [f"{'':5}{groups}".rstrip(), columns, *lines]
+
+
+def _cells(profile: Profile, index: int) -> tuple[str, str, str]:
+    log = profile.log_measured[index]
+    measured = _missing(profile, index) if math.isnan(log) else _decimal(log, 3)
+    return _decimal(profile.log_predicted[index]), measured, _range(profile, index)
 
 
 def _outcome(profile: Profile) -> str:
@@ -227,7 +273,8 @@ def _outcome(profile: Profile) -> str:
     if index is None:
         return f"{profile.what}: {profile.outcome}"
     left_out = int((~profile.judged).sum())
-    tail = f"; {left_out} layers not judged (overflow, or exact zeros)" if left_out else ""
+    layers = f"{left_out} of {profile.judged.size} layers"
+    tail = f"; {layers} not judged (overflow, or 0 in some networks only)" if left_out else ""
     return f"{profile.what}: {profile.outcome}; largest |z| = {abs(profile.z[index]):.2f}, at layer {index + 1}{tail}"
 
 

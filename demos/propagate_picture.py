@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .pictures import COLOURS, figure
+from .propagate import backward_words, forward_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,10 +30,10 @@ def draw(p: Propagation) -> Figure:
     drawn, (forward, backward) = figure(11.5, 4.7, 1, 2)
     layers = np.arange(1, p.depth + 1)
     _panel(forward, layers, p.preactivation)
-    forward.set_title(f"Forward: {_said(p.forward)}", loc="left")
+    forward.set_title(f"Forward: {_said(forward_words(p))}", loc="left")
     forward.set_ylabel("E z², mean square of the pre-activations")
     _panel(backward, layers, p.gradient)
-    backward.set_title(f"Backward: {_said(p.backward)}", loc="left")
+    backward.set_title(f"Backward: {_said(backward_words(p))}", loc="left")
     backward.set_ylabel("E δ², relative to the last layer")
     forward.set_xlabel("layer   (signal travels →)")
     backward.set_xlabel("layer   (← gradient travels)")

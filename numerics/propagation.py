@@ -127,12 +127,17 @@ class Profile:
 
     @cached_property
     def outcome(self) -> str:
-        """ "agrees", "agrees up to finite width", "differs" or "not decided" (a layer that could not be judged)."""
+        """ "agrees", "agrees up to finite width", "differs" or "not decided" (a layer that could not be judged).
+
+        One layer that contradicts the theory refutes it; agreement needs every layer.
+        """
         beyond = self.judged & (np.abs(self.z) > CRITICAL)
-        if not beyond.any():
-            return AGREES if self.judged.all() else UNDECIDED
-        distance = np.abs(self.log_measured - self.log_predicted)[beyond]
-        return FINITE_WIDTH if bool((distance <= self.finite_width[beyond]).all()) else DIFFERS
+        distance = np.abs(self.log_measured[beyond] - self.log_predicted[beyond])
+        if not (distance <= self.finite_width[beyond]).all():
+            return DIFFERS
+        if not self.judged.all():
+            return UNDECIDED
+        return FINITE_WIDTH if beyond.any() else AGREES
 
 
 @dataclass(frozen=True)
@@ -173,9 +178,15 @@ class Propagation:
         return verdict(self.prediction.backward_growth)
 
     @property
+    def outcome(self) -> str:
+        """The worst of the three profiles: "differs", "not decided", "agrees up to finite width", "agrees"."""
+        found = {p.outcome for p in self.profiles}
+        return next(outcome for outcome in (DIFFERS, UNDECIDED, FINITE_WIDTH, AGREES) if outcome in found)
+
+    @property
     def agrees(self) -> bool:
-        """Whether no measured layer contradicts the theory beyond chance and the order of finite-width corrections."""
-        return all(p.outcome != DIFFERS for p in self.profiles)
+        """Whether every layer was judged and none contradicts the theory beyond chance and what its width explains."""
+        return self.outcome in (AGREES, FINITE_WIDTH)
 
     @cached_property
     def predicted_ratio(self) -> arb | None:

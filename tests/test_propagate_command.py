@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 
@@ -73,6 +74,39 @@ def test_where_theory_and_networks_differ_the_status_says_so(capsys):
                          "--activation", "gelu")  # fmt: skip
     assert status == 1
     assert "differ at this width" in out
+
+
+def test_what_could_not_be_judged_is_not_agreement(capsys):
+    # Squares of cubes overflow on the way back: only the last layer, where E δ² = 1 is given, has a number.
+    arguments = ("--activation", "x**3", "--networks", "8", "--width", "64", "--depth", "10")
+    status, out, _ = ask(capsys, *arguments)
+    first = out.splitlines()[0]
+    assert status == 1
+    assert first.endswith("agreement not decided: up to 9 of 10 layers could not be judged")
+    assert "not measured: overflow" in first
+    assert "theory and measurement agree" not in out
+    assert "measured undecided" not in out
+    assert "E δ²: not decided; largest |z| = 0.00, at layer 10; 9 of 10 layers not judged" in out
+    data = json.loads(ask(capsys, *arguments, "--json")[1])
+    assert (data["agrees"], data["agreement"]) == (False, "not decided")
+    assert data["outcome"]["E δ²"] == "not decided"
+
+
+def test_columns_stay_apart_and_aligned(capsys):
+    _, out, _ = ask(capsys, "--activation", "x**3", "--networks", "8", "--width", "64", "--depth", "10")
+    heading, *rows = (line for line in out.splitlines() if line[:5].strip().isdigit() or line.startswith("layer"))
+    for row in rows:
+        assert len(row) == len(heading)
+        assert len(re.split(r"  +", row.strip())) == 7
+
+
+def test_the_words_of_verdict_and_course_do_not_contradict_each_other(capsys):
+    _, out, _ = ask(capsys, *QUICK[:2], "--depth", "10", "--networks", "6", "--activation", "sin",
+                    "--initialiser", "orthogonal")  # fmt: skip
+    first = out.splitlines()[0]
+    assert "E δ² falls on the way back" in first
+    assert "backward falling (by less than a factor of 10)" in first
+    assert "stable" not in first
 
 
 def test_any_formula_and_biases(capsys):

@@ -201,6 +201,17 @@ def test_finite_width_is_said_when_it_explains_the_distance():
     assert Profile("q", (arb(1),), logs, np.array([0.01])).outcome == DIFFERS
 
 
+def test_agreement_needs_every_layer_and_one_layer_refutes():
+    """A second layer that overflowed: no agreement, not even up to finite width; a contradiction stays one."""
+    first = np.random.default_rng(0).normal(0.05, 1e-3, size=(50, 1))
+    logs = np.hstack([first, np.full((50, 1), np.inf)])
+    assert Profile("q", (arb(1), arb(1)), logs, np.array([0.1, 0.1])).outcome == "not decided"
+    assert Profile("q", (arb(1), arb(1)), logs, np.array([0.01, 0.01])).outcome == DIFFERS
+    cubes = measure("x**3", "he", [16] * 11, networks=4, batch=2)
+    assert cubes.gradient.outcome == cubes.outcome == "not decided"
+    assert not cubes.agrees
+
+
 # --- Wrong input ---
 
 
