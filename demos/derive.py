@@ -10,6 +10,7 @@ from ..theory.errors import InputError
 from .derive_depth import command as derive_depth
 from .derive_equal import command as derive_equal
 from .derive_higher import DIRECT_ORDER, MAX_ORDER, higher_facts, higher_lines
+from .derive_layers import show_layers
 from .options import emit, json_option
 
 
@@ -166,8 +167,9 @@ def derive_loss(name: str, reduction: str, any_target: bool, steps: bool, latex:
 
 
 @command.command("network")
-@click.argument("widths")
-@click.option("--activation", default="relu", show_default=True, metavar="NAME|FORMULA", help="Hidden activation.")
+@click.argument("widths", metavar="WIDTHS|LAYERS")
+@click.option("--input", "shape", metavar="SHAPE", help="Shape of a sample for LAYERS: 784, 20x8 or 3x32x32.")
+@click.option("--activation", metavar="NAME|FORMULA", help="Hidden activation of WIDTHS (default: relu).")
 @click.option("--loss", default="softmax_cross_entropy", show_default=True, metavar="NAME", help="Loss.")
 @click.option("--reduction", type=click.Choice(["mean", "sum"]), default="mean", show_default=True)
 @steps_option
@@ -175,17 +177,33 @@ def derive_loss(name: str, reduction: str, any_target: bool, steps: bool, latex:
 @latex_option
 @json_option
 def derive_network(
-    widths: str, activation: str, loss: str, reduction: str, steps: bool, source: bool, latex: bool, as_json: bool
+    widths: str,
+    shape: str | None,
+    activation: str | None,
+    loss: str,
+    reduction: str,
+    steps: bool,
+    source: bool,
+    latex: bool,
+    as_json: bool,
 ) -> None:
-    """Every delta and parameter gradient of a multilayer perceptron, in matrix form, and its parameter count.
+    """Every gradient of a network with its shape, and the parameter count: a perceptron's WIDTHS, or LAYERS as text.
 
     \b
     backproof derive network 784-256-128-10 --activation relu --loss softmax_cross_entropy
     backproof derive network 4-16-3 --activation gelu --source
+    backproof derive network "conv(16,3) batch_norm relu max_pool(2) flatten dense(10)" --input 3x32x32
     """
+    if any(letter.isalpha() for letter in widths):
+        if activation is not None or source or steps:
+            raise InputError("--activation, --steps and --source are for WIDTHS such as 784-256-128-10, not for layers")
+        show_layers(widths, shape, loss, reduction, latex, as_json)
+        return
+    if shape is not None:
+        raise InputError("--input is for layers such as conv(16,3) relu; WIDTHS begin with the input's width")
     from ..theory.networks import network
 
-    net = network(widths, activation, loss, reduction)
+    net = network(widths, activation or "relu", loss, reduction)
     if source:
         text = net.numpy_source()
         emit({"network": widths, "source": text}, as_json, text.rstrip())
