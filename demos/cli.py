@@ -73,11 +73,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 2
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
+        if isinstance(error, click.NoSuchOption) and context and context.command.params:
+            return _refuse(error.format_message() + " A formula that begins with a minus needs -- before it.")
         hint = f" (see {context.command_path} --help)" if context else ""
         return _refuse(error.format_message() + hint)
-    except (click.exceptions.Exit, SystemExit) as leave:
-        code = leave.exit_code if isinstance(leave, click.exceptions.Exit) else leave.code
-        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except SystemExit:  # never ours: a checked file's own code may call it, which proves nothing
+        return _refuse("the code that was run called sys.exit: nothing was judged")
     except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return 130

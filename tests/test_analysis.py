@@ -157,6 +157,35 @@ def test_a_formula_that_is_not_defined_everywhere_claims_nothing(formula):
         assert "not defined" in fact.basis
 
 
+ISOLATED = ["where(x==0,5,x)", "step(x)*step(-x)", "sign(x)**2", "abs(sign(x))", "sign(x**2)", "where(x==1,1,0)"]
+
+
+@pytest.mark.parametrize("formula", ISOLATED)
+def test_an_isolated_value_is_seen(formula):
+    f = activation(formula)
+    assert f.analysis.smoothness.text == "discontinuous"
+    assert f.analysis.lipschitz.text == "none"
+    assert f.analysis.monotonicity.text == "not monotone"
+    assert f.analysis.kinks.text != "none"
+    assert f.kinks
+    assert "f jumps" in f.analysis.range.text
+    low, high = (e.value.ball for e in f.analysis.range.data)
+    for point in (-3, 0, 1, 3):
+        value = ball_function(f.expr)(arb(point))
+        assert (low is None or value >= low) and (high is None or value <= high)  # noqa: PT018
+
+
+def test_an_isolated_value_that_changes_nothing_is_no_break():
+    assert activation("where(x==0,0,x)").analysis.smoothness.text == "C^∞"
+
+
+def test_a_branch_that_grows_without_bound_at_its_border():
+    """log beside 0: the kink is told, nothing else is claimed."""
+    analysis = activation("where(x>0,log(x),0)").analysis
+    assert not analysis.lipschitz.decided
+    assert activation("where(x>0,log(x),0)").kinks == (0,)
+
+
 @pytest.mark.parametrize("formula", ["x*sin(x)", "x+sin(x)", "sin(x**2)", "tan(x)"])
 def test_what_oscillates_for_ever_is_not_decided(formula):
     analysis = activation(formula).analysis

@@ -28,6 +28,7 @@ def test_every_command_has_help(name):
         (["derive", "activation", "rleu"], "did you mean 'relu'"),
         (["derive", "activation", '__import__("os").system("x")'], "cannot be called"),
         (["derive", "activation", "9**9**9**9"], "too large"),
+        (["derive", "activation", "-x"], "-- before it"),
         (["derive", "activation", "gelu", "--order", "99"], "order"),
     ],
 )
@@ -68,3 +69,9 @@ def test_a_reader_that_leaves_is_no_error():
     pipe = f"{installed_program()} list activations | head -1"
     result = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, timeout=120)
     assert "Traceback" not in result.stderr
+
+
+def test_code_that_leaves_is_no_success(tmp_path, capsys):
+    """A checked function that calls sys.exit(0) must not end the command with the status of a success."""
+    (tmp_path / "leaves.py").write_text("import sys\n\n\ndef dtanh(x):\n    sys.exit(0)\n")
+    assert run(["check", f"{tmp_path / 'leaves.py'}::dtanh", "--against", "tanh"]) != 0

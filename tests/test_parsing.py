@@ -28,6 +28,10 @@ READ = {
     "erfc(x)": 1 - sympy.erf(x),
     "2**x": sympy.exp(x * sympy.log(2)),
     "relu(x - 1)": sympy.Piecewise((x - 1, x > 1), (0, True)),
+    "log(exp(x))": x,
+    "x/x**2": 1 / x,
+    "exp(x)/exp(x)*x": x,
+    "sqrt(x**2)": sympy.Piecewise((x, x > 0), (-x, x < 0), (0, True)),
     "elu(x, alpha=2)": sympy.Piecewise((x, x > 0), (2 * sympy.exp(x) - 2, True)),
 }
 
@@ -78,6 +82,11 @@ REFUSED = {
     "elu(x, alpha=-1)": "positive",
     "elu(x, gamma=1)": "no parameter 'gamma'",
     "x\x00": "null",
+    "exp(log(x))": "not defined where x is zero or negative",
+    "sqrt(x)**2": "not defined where x is negative",
+    "x**2/x": "not defined where x is zero",
+    "pow(x, -1)*x": "not defined where x is zero",
+    "log(x) - log(x) + x": "does not show",
 }
 
 

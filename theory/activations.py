@@ -151,7 +151,9 @@ class Activation:
         return tuple(
             k
             for k in candidates
-            if _differ(k.left_value, k.right_value) or _differ(k.left_derivative, k.right_derivative)
+            if _differ(k.left_value, k.right_value)
+            or _differ(k.left_value, k.value)
+            or _differ(k.left_derivative, k.right_derivative)
         )
 
     def _at_border(self, position: Expr) -> Kink:
@@ -198,6 +200,8 @@ def one_sided(expression: Expr, position: Expr, side: int) -> Expr:
 def _differ(a: Expr, b: Expr) -> bool:
     if a == b:
         return False
+    if a.has(sympy.zoo, sympy.oo, sympy.nan) or b.has(sympy.zoo, sympy.oo, sympy.nan):
+        return True
     return not enclose(a - b, digits=30).contains(0)
 
 

@@ -34,7 +34,7 @@ from .extremes import (
     select,
 )
 from .formula_text import formula_text
-from .pieces import Piece, pieces
+from .pieces import Piece, pieces, value_at
 from .symbols import x
 from .tails import TailUndecided
 from .zeros import Zero, signs
@@ -117,13 +117,10 @@ def _analyse(name: str, expr: sympy.Expr) -> Analysis:
         "Lipschitz constant": lambda: _lipschitz(line()),
         "smoothness": lambda: _smoothness(line()),
         "kinks": lambda: _kinks(line()),
-        "asymptote at −∞": lambda: _asymptote(expr, -1),
-        "asymptote at +∞": lambda: _asymptote(expr, 1),
+        "asymptote at −∞": lambda: _asymptote(line(), -1),
+        "asymptote at +∞": lambda: _asymptote(line(), 1),
     }
     return Analysis(name, *(decide(title, question) for title, question in questions.items()))
-
-
-# ------------------------------------------------------------------------------------------ the line and its parts
 
 
 # ------------------------------------------------------------------------------------------------ the facts
@@ -131,7 +128,7 @@ def _analyse(name: str, expr: sympy.Expr) -> Analysis:
 
 def _range(line: Line) -> Fact:
     low, high = extremes(line, 0)
-    connected = all(equal_constants(a, b) for _, a, b in line.jumps())
+    connected = not any(line.breaks())
     left = ("[" if low.attained else "(") + str(low.value)
     right = str(high.value) + ("]" if high.attained else ")")
     text = f"{left}, {right}" if connected else f"within {left}, {right} (f jumps)"
@@ -140,9 +137,8 @@ def _range(line: Line) -> Fact:
 
 def _lipschitz(line: Line) -> Fact:
     """sup |f′|, the smallest L with |f(a) − f(b)| ≤ L|a − b|; none where f jumps."""
-    for border, left, right in line.jumps():
-        if not equal_constants(left, right):
-            return Fact("Lipschitz constant", "none", f"exact: f jumps at x = {formula_text(border)}", None)
+    for border, *_ in line.breaks():
+        return Fact("Lipschitz constant", "none", f"exact: f jumps at x = {formula_text(border)}", None)
     low, high = extremes(line, 1)
     mirrored = Extreme(negated(low.value), low.attained, low.where)
     worst = select([high, mirrored], 1)
@@ -153,9 +149,8 @@ def _lipschitz(line: Line) -> Fact:
 def _monotonicity(line: Line) -> Fact:
     slopes = [signs(part.expr.diff(x), part.left, part.right) for part in line.parts]
     steps = [sign for pattern in slopes for sign in pattern.gaps]
-    for border, left, right in line.jumps():
-        here = line.expr.subs(x, border)
-        steps += [constant_sign(here - left), constant_sign(right - here)] if not equal_constants(left, right) else []
+    for _, left, value, right in line.breaks():
+        steps += [constant_sign(value - left), constant_sign(right - value)]
     strict = all(0 not in pattern.gaps for pattern in slopes)
     turns = [
         z for s in slopes for z, before, after in zip(s.zeros, s.gaps, s.gaps[1:], strict=False) if before != after
@@ -179,9 +174,8 @@ def _direction(steps: list[int], strict: bool) -> str:
 
 
 def _convexity(line: Line) -> Fact:
-    for border, left, right in line.jumps():
-        if not equal_constants(left, right):
-            return Fact("convexity", "neither convex nor concave", f"exact: f jumps at x = {formula_text(border)}")
+    for border, *_ in line.breaks():
+        return Fact("convexity", "neither convex nor concave", f"exact: f jumps at x = {formula_text(border)}")
     steps = [s for part in line.parts for s in signs(part.expr.diff(x, 2), part.left, part.right).gaps]
     steps += [constant_sign(right - left) for _, left, right in line.jumps(1)]
     names = {(True, True): "affine", (True, False): "convex", (False, True): "concave"}
@@ -201,7 +195,7 @@ def _parity(line: Line) -> Fact:
     for name, sign, offset in (
         ("even", 1, sympy.S.Zero),
         ("odd", -1, sympy.S.Zero),
-        ("point", -1, 2 * line.expr.subs(x, 0)),
+        ("point", -1, 2 * value_at(line.expr, sympy.S.Zero)),
     ):
         verdict = _symmetric(line.expr, whole, mirrored, sign, offset)
         if verdict is None:
@@ -219,10 +213,14 @@ def _symmetric(
     for point in (sympy.Rational(17, 29), sympy.Rational(-101, 37), sympy.Rational(307, 29), sympy.Rational(1, 97)):
         if not enclose(expr.subs(x, -point) - sign * expr.subs(x, point) - offset, digits=20).contains(0):
             return False
+    for border in (p.left for p in whole[1:]):
+        difference = value_at(expr, -border) - sign * value_at(expr, border) - offset
+        if not enclose(difference, digits=20).contains(0):
+            return False
     if [p.left for p in whole] != [p.left for p in mirrored]:
         return None
     same = all(vanishes(q.expr - sign * p.expr - offset) for p, q in zip(whole, mirrored, strict=True))
-    at_borders = all(is_zero(expr.subs(x, -p.left) - sign * expr.subs(x, p.left) - offset) for p in whole[1:])
+    at_borders = all(is_zero(value_at(expr, -p.left) - sign * value_at(expr, p.left) - offset) for p in whole[1:])
     return True if same and at_borders else (None if not same else False)
 
 
@@ -249,19 +247,21 @@ def vanishes(expr: sympy.Expr) -> bool:
 def _smoothness(line: Line) -> Fact:
     if not line.borders:
         return Fact("smoothness", "C^∞", "exact: one analytic formula", sympy.oo)
-    for order in range(MAX_SMOOTHNESS + 1):
+    for border, *_ in line.breaks():
+        return Fact("smoothness", "discontinuous", f"exact: f jumps at x = {formula_text(border)}", -1)
+    for order in range(1, MAX_SMOOTHNESS + 1):
         for border, left, right in line.jumps(order):
-            value = line.expr.subs(x, border) if order == 0 else left
-            if not (equal_constants(left, right) and equal_constants(value, left)):
-                text = "discontinuous" if order == 0 else f"C^{order - 1}"
-                return Fact("smoothness", text, f"exact: f{'′' * order} jumps at x = {formula_text(border)}", order - 1)
+            if not equal_constants(left, right):
+                primes = "′" * order
+                basis = f"exact: f{primes} jumps at x = {formula_text(border)}"
+                return Fact("smoothness", f"C^{order - 1}", basis, order - 1)
     return Fact(
         "smoothness", f"C^{MAX_SMOOTHNESS} at least", "exact: no derivative up to that order jumps", MAX_SMOOTHNESS
     )
 
 
 def _kinks(line: Line) -> Fact:
-    jumps = [c for order in (0, 1) for c, a, b in line.jumps(order) if not equal_constants(a, b)]
+    jumps = [c for c, *_ in line.breaks()] + [c for c, a, b in line.jumps(1) if not equal_constants(a, b)]
     found = tuple(border for border in line.borders if border in jumps)
     if not found:
         return Fact("kinks", "none", "exact: neither f nor f′ jumps", ())
@@ -269,10 +269,10 @@ def _kinks(line: Line) -> Fact:
     return Fact("kinks", text, "exact: one-sided limits of f or f′ differ", found)
 
 
-def _asymptote(expr: sympy.Expr, side: int) -> Fact:
+def _asymptote(line: Line, side: int) -> Fact:
     """The constant or line that f approaches, else how it grows."""
     name = f"asymptote at {'+' if side > 0 else '−'}∞"
-    part = pieces(expr)[-1 if side > 0 else 0].expr
+    part = line.parts[-1 if side > 0 else 0].expr
     if period_of(part) is not None:
         return Fact(name, "none", f"exact: periodic with period {formula_text(period_of(part))}")
     limit = limit_at_infinity(part, side)

@@ -14,7 +14,7 @@ from .constants import is_zero
 from .enclosures import ball_function, enclose
 from .errors import Unsupported
 from .formula_text import formula_text, value_text
-from .pieces import Piece, differentiated, pieces
+from .pieces import Piece, differentiated, pieces, value_at
 from .symbols import x
 from .tails import first_decided
 from .zeros import Zero, signs
@@ -78,6 +78,13 @@ class Line:
         """The exact points between neighbouring pieces."""
         return tuple(part.right for part in self.parts[:-1])
 
+    def breaks(self) -> Iterable[tuple[sympy.Expr, sympy.Expr, sympy.Expr, sympy.Expr]]:
+        """(border, left limit, value, right limit) wherever f is not continuous, isolated values included."""
+        for border, left, right in self.jumps():
+            value = value_at(self.expr, border)
+            if not (equal_constants(left, right) and equal_constants(left, value)):
+                yield border, left, value, right
+
     def jumps(self, order: int = 0) -> Iterable[tuple[sympy.Expr, sympy.Expr, sympy.Expr]]:
         """(border, left limit, right limit) of the derivative of that order."""
         parts = differentiated(self.parts, order)
@@ -136,9 +143,9 @@ def extremes(line: Line, order: int) -> tuple[Extreme, Extreme]:
         candidates += _of_part(part)
     if order == 0:
         candidates += [_at(line.expr, border) for border in line.borders]
-    candidates += [
-        Extreme(_exact(a), True, f"x = {formula_text(c)}") for c, a, b in line.jumps(order) if equal_constants(a, b)
-    ]
+    else:  # where both sides agree the derivative exists, f being continuous
+        both = [(c, a) for c, a, b in line.jumps(order) if equal_constants(a, b)]
+        candidates += [Extreme(_exact(a), True, f"x = {formula_text(c)}") for c, a in both]
     if line.period is not None:
         candidates.append(_at(line.expr.diff(x, order), sympy.S.Zero))
     return select(candidates, -1), select(candidates, 1)
@@ -167,7 +174,7 @@ def _critical(expr: sympy.Expr, function: Callable[[arb], arb], zero: Zero) -> E
 
 
 def _at(expr: sympy.Expr, point: sympy.Expr) -> Extreme:
-    return Extreme(_exact(expr.subs(x, point)), True, f"x = {formula_text(point)}")
+    return Extreme(_exact(value_at(expr, point)), True, f"x = {formula_text(point)}")
 
 
 def select(candidates: list[Extreme], side: int) -> Extreme:

@@ -106,6 +106,8 @@ def value_text(value: sympy.Expr, width: int = 24, digits: int = 15) -> str:
     >>> value_text(sympy.Rational(1, 4)), value_text(sympy.exp(sympy.sqrt(2) / 3 + sympy.pi) - sympy.erf(1), width=12)
     ('1/4', '36.2343119283609')
     """
+    if value.has(sympy.zoo, sympy.oo, sympy.nan):
+        return "infinity" if not value.has(sympy.nan) else "undefined"
     text = formula_text(value)
     return text if len(text) <= width else enclose(value, digits=digits + 5).str(digits, radius=False)
 

@@ -54,7 +54,8 @@ def parse_formula(
     symbols = [v if isinstance(v, Symbol) else (X if v == X.name else Symbol(v, real=True)) for v in variables]
     tree = _checked_tree(text)
     try:
-        result = _Reader({s.name: s for s in symbols}, functions or {}, _source(text)).read(tree)
+        reader = _Reader({s.name: s for s in symbols}, functions or {}, _source(text))
+        result = reader.read(tree)
     except InputError as error:
         raise InputError(f"formula {_short(text)}: {error}") from None
     except (ZeroDivisionError, OverflowError, RecursionError, ValueError, TypeError) as error:
@@ -67,7 +68,42 @@ def parse_formula(
         result = result.replace(sympy.ITE, lambda c, a, b: sympy.Or(sympy.And(c, a), sympy.And(sympy.Not(c), b)))
     if result.has(sympy.I):
         raise InputError(f"formula {_short(text)}: is not real (root or logarithm of a negative constant)")
+    result = result.replace(sympy.Abs, absolute).replace(sympy.sign, sign)  # SymPy makes |x| of √(x²)
+    for quantity, what in reader.needs:
+        if not _still_visible(quantity, what, result):
+            raise InputError(
+                f"formula {_short(text)}: is not defined where {quantity} is {what}, which its simplified form "
+                f"{str(result)[:80]} does not show; write the simplified form if that is meant"
+            )
     return result
+
+
+def _still_visible(quantity: Expr, what: str, result: Expr) -> bool:
+    """Whether the place where a formula is not defined can be seen in what SymPy has made of it (√x² becomes x)."""
+    if (
+        quantity.is_positive
+        or (what == "negative" and quantity.is_nonnegative)
+        or (what == "zero" and quantity.is_nonzero)
+    ):
+        return True
+    shown = {base for node in sympy.preorder_traversal(result) for base in _domain_bases(node)}
+    return all(base in shown or base.is_positive or (what == "zero" and base.is_nonzero) for base in _bases(quantity))
+
+
+def _domain_bases(node: sympy.Basic) -> set[Expr]:
+    """The factors that must not vanish, or not be negative, for this node to be defined."""
+    if isinstance(node, sympy.Pow) and (not node.exp.is_Integer or node.exp.is_negative):
+        return _bases(node.base)
+    if isinstance(node, sympy.log):
+        return _bases(node.args[0])
+    return set()
+
+
+def _bases(quantity: Expr) -> set[Expr]:
+    """The factors of a quantity without numbers, powers and content."""
+    factors = (factor.as_base_exp()[0] for factor in sympy.Mul.make_args(quantity))
+    found = {factor.primitive()[1] for factor in factors if factor.free_symbols}
+    return {-base if base.could_extract_minus_sign() else base for base in found}
 
 
 def _source(text: str) -> str:
@@ -120,6 +156,8 @@ class _Reader:
         self.symbols = symbols
         self.functions = functions
         self.source = source
+        #: (quantity, what it must not be): where the formula as it was written is not defined
+        self.needs: list[tuple[Expr, str]] = []
 
     def read(self, node: ast.AST) -> sympy.Basic:
         reader = getattr(self, "_" + type(node).__name__.lower(), None)
@@ -147,7 +185,7 @@ class _Reader:
         raise InputError(self._unknown(node.id, [*self.symbols, *CONSTANTS]))
 
     def _unknown(self, name: str, values: list[str]) -> str:
-        known = [*values, *self._functions()]
+        known = list(dict.fromkeys([*values, *self._functions()]))
         near = difflib.get_close_matches(name, known, n=2)
         hint = "did you mean " + " or ".join(near) + "?" if near else "known: " + ", ".join(known[:8]) + ", …"
         return f"unknown name {name[:40]!r}: {hint}"
@@ -173,10 +211,22 @@ class _Reader:
             case ast.Mult():
                 return left * right
             case ast.Div():
+                self._need(right, "zero")
                 return left / right
             case ast.Pow():
+                self._need_of_power(left, right)
                 return power(left, right)
         raise InputError(f"operator {type(node.op).__name__} is not part of a formula")
+
+    def _need(self, quantity: Expr, what: str) -> None:
+        if quantity.free_symbols:
+            self.needs.append((quantity, what))
+
+    def _need_of_power(self, base: Expr, exponent: Expr) -> None:
+        if exponent.is_negative:
+            self._need(base, "zero")
+        if not exponent.is_Integer:
+            self._need(base, "negative")
 
     def _compare(self, node: ast.Compare) -> sympy.Basic:
         sides = [self.value(side) for side in (node.left, *node.comparators)]
@@ -214,6 +264,10 @@ class _Reader:
             self._condition(a) if name == "where" and i == 0 else self.value(a) for i, a in enumerate(node.args)
         ]
         keywords = {str(k.arg): self.value(k.value) for k in node.keywords}
+        if name in _DOMAINS and len(arguments) == 1:
+            self._need(*_DOMAINS[name](arguments[0]))
+        if name == "pow" and len(arguments) == 2:
+            self._need_of_power(*arguments)
         try:
             return functions[name](*arguments, **keywords)
         except TypeError:
@@ -335,6 +389,14 @@ FUNCTIONS: dict[str, Function] = {
     "minimum": minimum,
     "pow": power,
     "where": where,
+}
+
+#: function -> (quantity, what it must not be) for its argument
+_DOMAINS: dict[str, Callable[[Expr], tuple[Expr, str]]] = {
+    "log": lambda u: (u, "zero or negative"),
+    "ln": lambda u: (u, "zero or negative"),
+    "log1p": lambda u: (1 + u, "zero or negative"),
+    "sqrt": lambda u: (u, "negative"),
 }
 
 _RELATIONS: dict[type[ast.cmpop], Callable[..., sympy.Basic]] = {

@@ -15,7 +15,7 @@ import sympy
 from flint import ctx
 from sympy.core.relational import Relational
 
-from .constants import number, sign_of
+from .constants import is_zero, number, sign_of
 from .errors import Unsupported
 from .symbols import x
 
@@ -144,9 +144,16 @@ def _resolve(expr: sympy.Expr, point: sympy.Rational) -> sympy.Expr:
     return expr.func(*(_resolve(a, point) for a in expr.args))
 
 
+def value_at(expr: sympy.Expr, point: sympy.Expr) -> sympy.Expr:
+    """The value at an exact point, by the branches that hold there."""
+    return _resolve(expr, point).subs(x, point)
+
+
 @lru_cache(maxsize=512)
 def pieces(expr: sympy.Expr) -> tuple[Piece, ...]:
     """Split ``expr`` (in x) at its exact borders; neighbours with the same branch are joined.
+
+    A border at which the formula has a value of its own stays: sign(x)² is 1 on both sides of 0, but 0 there.
 
     >>> [str(p) for p in pieces(sympy.Piecewise((x, x > 0), (0, True)))]
     ['0 on (-oo, 0)', 'x on (0, oo)']
@@ -156,7 +163,7 @@ def pieces(expr: sympy.Expr) -> tuple[Piece, ...]:
     found: list[Piece] = []
     for left, right in pairwise(ends):
         branch = _resolve(expr, rational_between(left, right))
-        if found and found[-1].expr == branch:
+        if found and found[-1].expr == branch and is_zero(value_at(expr, left) - branch.subs(x, left)):
             found[-1] = Piece(found[-1].left, right, branch)
         else:
             found.append(Piece(left, right, branch))
