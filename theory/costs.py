@@ -1,0 +1,129 @@
+"""What a layer or network costs, exactly, in its axis sizes: parameters, operations forward and backward, memory.
+
+An operation is one scalar multiplication, addition, or function evaluation of one entry, as the expression is written:
+a contraction of k factors over its summed axes takes k − 1 multiplications for every combination of all its indices,
+and one addition fewer than there are summed terms for every entry kept. Factors that do not carry an index are not
+taken out of the sum, and each distinct node is counted once (equal nodes are one object).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import sympy
+
+from .backprop import vjp
+from .recurrence import Recur, Recurrence
+from .tensors import Axis, Contract, Extremum, Input, Map, Maximiser, Named, Scalar, Tensor, merge_axes, slot
+from .walking import postorder
+from .windows import Overlap
+
+if TYPE_CHECKING:
+    from .layer_row import Layer
+    from .networks import Network
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Exact counts in the axis sizes."""
+
+    parameters: sympy.Expr
+    forward: sympy.Expr
+    backward: sympy.Expr
+    #: numbers kept from the forward pass for the backward pass: inputs that are no parameters, and named values
+    stored: sympy.Expr
+
+    @property
+    def ratio(self) -> sympy.Expr:
+        """Backward operations for one forward operation."""
+        return sympy.cancel(self.backward / self.forward) if self.forward != 0 else sympy.nan
+
+    def at(self, **sizes: int) -> Costs:
+        """The counts for given sizes, by the name of the size: at(N=32, I=784, O=128)."""
+
+        def put(e: sympy.Expr) -> sympy.Expr:
+            return e.xreplace({s: sympy.Integer(sizes[str(s)]) for s in e.free_symbols if str(s) in sizes})
+
+        return Costs(put(self.parameters), put(self.forward), put(self.backward), put(self.stored))
+
+
+def entries(axes: Iterable[Axis]) -> sympy.Expr:
+    """How many entries an array with these axes has."""
+    return sympy.Mul(*(a.size for a in axes))
+
+
+def operations(*tensors: Tensor, known: Iterable[Tensor] = ()) -> sympy.Expr:
+    """Scalar operations that compute the tensors, each node once; nodes in ``known`` are there already."""
+    done: set[Tensor] = set(known)
+    families: set[Recurrence] = {t.family for t in done if isinstance(t, Recur)}
+    total = sympy.Integer(0)
+    for t in tensors:
+        for node in postorder(t):
+            if node in done:
+                continue
+            done.add(node)
+            if isinstance(node, Recur):
+                if node.family not in families:
+                    families.add(node.family)
+                    total += operations(*node.steps)
+            else:
+                total += _own(node)
+    return sympy.expand(total)
+
+
+def _own(node: Tensor) -> sympy.Expr:
+    """Operations of one node, its operands given."""
+    if isinstance(node, Contract):
+        whole = entries(merge_axes((*(f.axes for f in node.factors), node.keep)))
+        kept = entries(a for a in node.keep)
+        return (len(node.factors) - 1) * whole + (whole - kept)
+    if isinstance(node, Map):
+        return _scalar_operations(node.function, len(node.arguments)) * entries(node.axes)
+    if isinstance(node, Extremum | Maximiser):
+        return entries(node.operand.axes)
+    if isinstance(node, Overlap):
+        return entries(node.operand.axes)
+    return sympy.Integer(0)
+
+
+def _scalar_operations(function: sympy.Expr, count: int) -> sympy.Expr:
+    """Operations of a scalar function: every node of its expression tree that is not a leaf, n − 1 for a sum of n."""
+    total = 0
+    for node in sympy.preorder_traversal(function):
+        if node.is_Add or node.is_Mul:
+            total += len(node.args) - 1
+        elif node.args and not isinstance(node, sympy.Tuple) and node not in {slot(k) for k in range(count)}:
+            total += 1
+    return sympy.Integer(total)
+
+
+def layer_costs(row: Layer, parameters: Iterable[str] | None = None) -> Costs:
+    """The costs of a layer; its parameters are the inputs without a sample axis n, unless named."""
+    chosen = tuple(
+        a.name for a in row.inputs if (a.name in parameters if parameters is not None else "n" not in a.names)
+    )
+    chosen = tuple(name for name in chosen if name in row.differentiable)
+    gradients, _ = vjp(row.forward, row.differentiable, row.cotangent)
+    return _costs(row.forward, gradients.values(), row.inputs, chosen)
+
+
+def network_costs(net: Network) -> Costs:
+    """The costs of a network's loss and of every parameter gradient; sizes D0 … DL and N."""
+    given = tuple(net.inputs.values())
+    gradients, _ = vjp(net.forward, list(net.parameter_shapes), Scalar(sympy.Integer(1)))
+    return _costs(net.forward, gradients.values(), given, tuple(net.parameter_shapes))
+
+
+def _costs(forward: Tensor, gradients: Iterable[Tensor], given: Iterable[Input], parameters: Iterable[str]) -> Costs:
+    parameters = tuple(parameters)
+    there = postorder(forward)
+    kept = [a.indices for a in given if a.name not in parameters]
+    kept += [node.axes for node in there if isinstance(node, Named | Recur)]
+    return Costs(
+        sympy.Add(*(entries(a.indices) for a in given if a.name in parameters)),
+        operations(forward),
+        operations(*gradients, known=there),
+        sympy.expand(sympy.Add(*map(entries, kept))),
+    )
