@@ -167,6 +167,7 @@ def print_source(
     functions = functions or ("package" if cache else "copied")
     if functions not in SOURCES:
         raise Unsupported(f"elementary functions come from {', '.join(SOURCES)}, not {functions!r}")
+    used: tuple[str, ...]
     if functions == "library":
         program, table, used = without_erfcx(program), TABLE, ()
     else:
