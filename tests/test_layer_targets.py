@@ -19,13 +19,15 @@ from backproof.numerics.emission import TARGETS, layer_source
 from backproof.theory.equality import evaluate, generic_point
 from backproof.theory.errors import InputError, Unsupported
 from backproof.theory.layers import LAYERS, layer
+from backproof.theory.recurrence import has_recurrence
 from backproof.theory.tensors import Input, axis
 from backproof.theory.walking import postorder
 
 GOLDEN = Path(__file__).parent / "golden"
 #: Layers whose function has no formula: there is nothing to print.
 ANY_FUNCTION = {"activation"}
-ROWS = [name for name in LAYERS if name not in ANY_FUNCTION]
+OVER_TIME = [name for name, row in LAYERS.items() if has_recurrence(row.forward)]
+ROWS = [name for name in LAYERS if name not in ANY_FUNCTION and name not in OVER_TIME]
 CASES = [(name, target) for target in ("torch", "jax", "c", "numba") for name in ("dense", "softmax")]
 #: float64 against exact values, relative to the largest entry: sums of a few terms, a few roundings each.
 TOLERANCE = 1e-12
@@ -190,6 +192,13 @@ def test_a_function_without_a_formula_is_refused():
         if target != "numpy":
             with pytest.raises(Unsupported, match="any function σ"):
                 layer_source(layer("activation"), target)
+
+
+@pytest.mark.parametrize("target", [t for t in TARGETS if t != "numpy"])
+def test_a_layer_over_time_is_refused_by_its_name(target):
+    for name in OVER_TIME:
+        with pytest.raises(Unsupported, match=f"layer {name} runs over time"):
+            layer_source(layer(name), target)
 
 
 def test_windows_and_overlap_adds_are_printed_for_every_target():

@@ -14,6 +14,7 @@ from ...theory.evaluation import concrete
 from ...theory.layers import Layer
 from ...theory.lowering import Program, lower
 from ...theory.numpy_source import identifier
+from ...theory.recurrence import has_recurrence
 from ...theory.tensors import Axis, Input, Map, Tensor
 from ...theory.walking import postorder, scalar_symbols
 from .printing import literal, operand_text, ordered, text_of
@@ -42,8 +43,12 @@ class Pass:
 def passes(row: Layer) -> tuple[Pass, Pass]:
     """The forward pass of a layer, and the backward pass that was derived from it.
 
-    Raises :class:`Unsupported` for a layer with a function that has no formula.
+    Raises :class:`Unsupported` for a layer with a function that has no formula, and for one that runs over time.
     """
+    if has_recurrence(row.forward):
+        raise Unsupported(
+            f"layer {row.name} runs over time: target numpy alone prints recurrences; its cell has the others"
+        )
     for node in postorder(row.forward):
         if isinstance(node, Map):
             for f in node.function.atoms(sympy.Function):
