@@ -11,11 +11,15 @@ import flint
 import numba
 import numpy as np
 import pytest
+import sympy
 from flint import arb
 
 from backproof.numerics import elementary
 from backproof.numerics.kernels import kernel
+from backproof.numerics.targets.numba_cpu import prepared
+from backproof.theory.lowering import Builder, lower
 from backproof.theory.minimax import POLYNOMIALS, coefficients
+from backproof.theory.symbols import x
 
 
 @pytest.fixture(autouse=True)
@@ -177,6 +181,35 @@ def test_subnormal_results_are_rounded_not_flushed():
     with flint.ctx.workprec(200):
         for point, value in zip(points.tolist(), got.tolist(), strict=True):
             assert abs(arb(value) - arb(point).exp()) < 0.76 * arb(2) ** -1074
+
+
+# ------------------------------------------------------------------------------------------------------------ rewriting
+
+
+def _prepared(expression, dtype="float32"):
+    return prepared(lower({"y": expression}, (x,)), dtype).operations
+
+
+def test_log1p_is_short_only_where_its_argument_lies_in_the_unit_interval():
+    decaying = sympy.exp(-sympy.Abs(x))
+    b = Builder(["x"])
+    for exponent, expected in ((b.op("neg", b.op("abs", b.input("x"))), True), (b.input("x"), False)):
+        program = b.finish({"y": b.op("log1p", b.op("exp", exponent))})
+        assert ("log1p_unit" in prepared(program, "float32").operations) is expected
+        assert "log1p_unit" not in prepared(program, "float64").operations
+    assert "exp" in _prepared(decaying)
+
+
+def test_products_that_only_a_sum_uses_are_fused_and_quotients_share_a_reciprocal():
+    y = sympy.Symbol("y", real=True)
+    program = prepared(lower({"s": x * y + 3, "t": x * y}, (x, y)), "float64")
+    assert "fma" not in program.operations  # the product is a result itself
+    program = prepared(lower({"s": x * y + 3}, (x, y)), "float64")
+    assert "fma" in program.operations
+    assert arb(13).contains(program.enclose(arb(2), arb(5))["s"])
+    quotients = lower({"s": x / (1 + y), "t": y / (1 + y) ** 2}, (x, y))
+    assert sum(node.operation == "div" for node in prepared(quotients, "float32").nodes) == 1
+    assert sum(node.operation == "div" for node in prepared(quotients, "float64").nodes) == 2
 
 
 @pytest.mark.slow
