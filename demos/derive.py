@@ -88,8 +88,18 @@ def _activation_text(row: Any, data: dict[str, Any], latex: bool) -> str:
     lines.append("")
     width = max((len(fact["fact"]) for fact in data["analysis"]), default=0)
     values = max((len(fact["value"]) for fact in data["analysis"]), default=0)
-    lines += [f"  {f['fact']:{width}s}  {f['value']:{min(values, 44)}s}  {f['basis']}" for f in data["analysis"]]
-    return "\n".join(lines)
+    known = [f for f in data["analysis"] if f["value"] != "unknown"]
+    lines += [f"  {f['fact']:{width}s}  {f['value']:{min(values, 44)}s}  {f['basis']}" for f in known]
+    return "\n".join([*lines, *_unknown_lines(data["analysis"])])
+
+
+def _unknown_lines(facts: list[dict[str, str]]) -> list[str]:
+    """What is not decided, each reason said once."""
+    reasons: dict[str, list[str]] = {}
+    for fact in facts:
+        if fact["value"] == "unknown":
+            reasons.setdefault(fact["basis"].removeprefix("not decided: "), []).append(fact["fact"])
+    return [f"  not decided: {', '.join(names)}\n    {reason}" for reason, names in reasons.items()]
 
 
 def _kink_text(kink: dict[str, str]) -> str:

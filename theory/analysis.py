@@ -101,26 +101,23 @@ def analyse(f: Activation) -> Analysis:
 
 @lru_cache(maxsize=512)
 def _analyse(name: str, expr: sympy.Expr) -> Analysis:
-    def decide(title: str, question: Callable[[], Fact]) -> Fact:
+    with ctx.workprec(256):
         try:
-            with ctx.workprec(256):
-                return question()
+            line = Line.of(expr)
         except (Unsupported, TailUndecided) as reason:
-            return Fact(title, "unknown", f"not decided: {reason}")
+            return Analysis(name, *(_undecided(title, reason) for title in _QUESTIONS))
+        return Analysis(name, *(_decide(title, question, line) for title, question in _QUESTIONS.items()))
 
-    line = Line.of(expr)
-    questions: dict[str, Callable[[], Fact]] = {
-        "range": lambda: _range(line()),
-        "monotonicity": lambda: _monotonicity(line()),
-        "convexity": lambda: _convexity(line()),
-        "parity": lambda: _parity(line()),
-        "Lipschitz constant": lambda: _lipschitz(line()),
-        "smoothness": lambda: _smoothness(line()),
-        "kinks": lambda: _kinks(line()),
-        "asymptote at −∞": lambda: _asymptote(line(), -1),
-        "asymptote at +∞": lambda: _asymptote(line(), 1),
-    }
-    return Analysis(name, *(decide(title, question) for title, question in questions.items()))
+
+def _decide(title: str, question: Callable[[Line], Fact], line: Line) -> Fact:
+    try:
+        return question(line)
+    except (Unsupported, TailUndecided) as reason:
+        return _undecided(title, reason)
+
+
+def _undecided(title: str, reason: Exception) -> Fact:
+    return Fact(title, "unknown", f"not decided: {reason}")
 
 
 # ------------------------------------------------------------------------------------------------ the facts
@@ -315,3 +312,17 @@ def _basis(found: tuple[Extreme, ...]) -> str:
         shown = f"{closed} " if closed and closed != str(e.value) and len(closed) <= 48 else ""
         words.append(shown + (e.where if e.where.startswith(("x →", "on ")) else f"at {e.where}"))
     return f"{known}: {', '.join(dict.fromkeys(words))}"
+
+
+#: The facts in the order of the fields of :class:`Analysis`.
+_QUESTIONS: dict[str, Callable[[Line], Fact]] = {
+    "range": _range,
+    "monotonicity": _monotonicity,
+    "convexity": _convexity,
+    "parity": _parity,
+    "Lipschitz constant": _lipschitz,
+    "smoothness": _smoothness,
+    "kinks": _kinks,
+    "asymptote at −∞": lambda line: _asymptote(line, -1),
+    "asymptote at +∞": lambda line: _asymptote(line, 1),
+}

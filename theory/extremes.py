@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 
 import sympy
@@ -58,20 +58,15 @@ class Line:
     period: sympy.Expr | None = None
 
     @classmethod
-    def of(cls, expr: sympy.Expr) -> Callable[[], Line]:
-        """A call that takes the formula apart (once), so that a formula that cannot be is told fact by fact."""
-
-        @lru_cache(maxsize=1)
-        def build() -> Line:
-            parts = pieces(expr)
-            for part in parts:
-                _require_defined(part)
-            period = period_of(expr) if len(parts) == 1 else None
-            if period is not None:
-                return cls(expr, (Piece(sympy.S.Zero, period, parts[0].expr),), period)
-            return cls(expr, parts)
-
-        return build
+    def of(cls, expr: sympy.Expr) -> Line:
+        """Take the formula apart; raises Unsupported where it is not proven to be defined."""
+        parts = pieces(expr)
+        for part in parts:
+            _require_defined(part)
+        period = period_of(expr) if len(parts) == 1 else None
+        if period is not None:
+            return cls(expr, (Piece(sympy.S.Zero, period, parts[0].expr),), period)
+        return cls(expr, parts)
 
     @property
     def borders(self) -> tuple[sympy.Expr, ...]:
@@ -118,13 +113,21 @@ def _dangers(node: sympy.Basic) -> Iterable[tuple[sympy.Expr, str, bool]]:
 
 
 def period_of(expr: sympy.Expr) -> sympy.Expr | None:
-    """A period T with f(x + T) = f(x) by SymPy's own periodicity of sin, cos and tan, verified on the formula."""
-    if not expr.has(sympy.sin, sympy.cos, sympy.tan) or expr.count_ops() > 60:
+    """A period, where x stands only in sines, cosines and tangents of a·x + b with rational ratios between the a's.
+
+    Each such function comes back after 2π/|a|, so all of them do after the least common multiple. SymPy's own
+    ``periodicity`` simplifies, which can take minutes.
+    """
+    waves = {node for node in expr.atoms(sympy.sin, sympy.cos, sympy.tan) if node.has(x)}
+    if not waves or expr.subs(dict.fromkeys(waves, sympy.S.One)).has(x):
         return None
-    period = sympy.periodicity(expr, x)
-    if period is None or not period.is_positive:
+    rates = [wave.args[0].diff(x) for wave in waves]
+    ratios = [rate / rates[0] for rate in rates]
+    if any(rate.has(x) for rate in rates) or not all(ratio.is_Rational for ratio in ratios):
         return None
-    return period if sympy.expand(expr.subs(x, x + period) - expr) == 0 else None
+    common = sympy.Rational(math.lcm(*(ratio.q for ratio in ratios)), math.gcd(*(ratio.p for ratio in ratios)))
+    sign = 1 if enclose(rates[0]) > 0 else -1
+    return sign * 2 * sympy.pi * common / rates[0]
 
 
 def limit_at(part: Piece, point: sympy.Expr) -> sympy.Expr:

@@ -193,7 +193,7 @@ class Tail:
     def leading(self) -> tuple[Growth, Coefficient]:
         for m, c in self:
             if isinstance(c, arb) and c.contains(0):
-                raise TailUndecided("the leading coefficient may vanish")
+                raise TailUndecided("the leading term may vanish, or oscillate for ever")
             return m, c
         raise TailUndecided("the tail vanishes identically")
 
