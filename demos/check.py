@@ -307,7 +307,7 @@ def show_score(
 
 def show_replay(arguments: dict[str, Any], text: str, as_json: bool) -> bool:
     """Print both sides at one counterexample; true if they agree."""
-    from ..numerics.mutation import replay
+    from ..numerics.replaying import replay
 
     agreed, shown, data = replay(_task(arguments), text)
     emit({"agreed": agreed, "gradients": data}, as_json, shown)

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from ..theory.errors import InputError
-from .stateful import is_stateful, object_pair
+from .object_pairs import object_pair
+from .stateful import is_stateful
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,9 @@ def _jax_gradients(function: Any, fixed: set[str], upstream: Any, inputs: Mappin
     constants = {n: v for n, v in inputs.items() if n not in real}
     enable: Any = getattr(jax, "enable_x64", None)
     if enable is None:  # older versions
-        from jax.experimental import enable_x64 as enable
+        from jax.experimental import enable_x64
+
+        enable = enable_x64
     with enable(True):
         active = [jax.numpy.asarray(inputs[n]) for n in real]
 

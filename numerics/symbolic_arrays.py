@@ -21,7 +21,7 @@ import numpy as np
 import sympy
 
 from ..theory import tensors as t
-from .exact_scalars import DECIMAL_DIGITS, Element, NotCovered, _decimal
+from .exact_elements import DECIMAL_DIGITS, Element, NotCovered, _decimal
 
 
 class Untraceable(NotCovered):

@@ -24,9 +24,10 @@ from .exact_arrays import _is_exact, exact_array
 from .exact_modules import exact_modules
 from .exact_scalars import NotCovered, NotDecided, exact_arithmetic, lift
 from .findings import Finding, same, show
+from .object_pairs import scopes
 from .probing import dyadic
 from .reference import expression_function
-from .stateful import exact_attributes, scopes
+from .stateful import exact_attributes
 from .subject import entries
 
 STEPS = 3

@@ -8,8 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from backproof.demos.check import command
-from backproof.numerics.mutation import explain, mutants, mutation_score, replay
+from backproof.numerics.mutation import explain, mutants, mutation_score
 from backproof.numerics.preparing import prepare
+from backproof.numerics.replaying import replay
 from backproof.theory.errors import InputError
 
 
