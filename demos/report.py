@@ -64,9 +64,10 @@ class Report:
         """A displayed formula, from LaTeX."""
         self._parts.append(f'<div class="formula">{mathml(latex, block=True)}</div>')
 
-    def code(self, source: str) -> None:
-        """Text as it is, in a fixed-width font."""
-        self._parts.append(f"<pre>{html.escape(source.rstrip())}</pre>")
+    def code(self, source: str, fold: str = "") -> None:
+        """Text as it is, in a fixed-width font; with ``fold`` behind that title, to be opened by the reader."""
+        shown = f"<pre>{html.escape(source.rstrip())}</pre>"
+        self._parts.append(f"<details><summary>{html.escape(fold)}</summary>{shown}</details>" if fold else shown)
 
     def table(self, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """A table; a cell given as ``("latex", text)`` is a formula."""
@@ -143,5 +144,6 @@ pre { background: var(--wash); border: 1px solid var(--line); border-radius: 6px
 th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--line); }
 td { vertical-align: baseline; }
 th { color: var(--soft); font-weight: 600; } td { font-variant-numeric: tabular-nums; }
+details { margin: .8rem 0; } summary { cursor: pointer; color: var(--soft); }
 figure { margin: 1.3rem 0; } img { max-width: 100%; height: auto; } figcaption { color: var(--soft); font-size: .9rem; }
 """

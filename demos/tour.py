@@ -108,7 +108,7 @@ def backprop_stage(guide: Guide) -> None:
         guide.expect(bool(found.proof), "proved", f"{title}: that form equals what the chain rule gave, for all shapes")
     net = network("784-256-128-10")
     guide.say("derived", f"784-256-128-10: {net.parameter_count:,} parameters; training step in NumPy in the report")
-    guide.report.code(net.numpy_source())
+    guide.report.code(net.numpy_source(), fold="The training step, as derived")
 
 
 def kernel_stage(guide: Guide) -> None:
@@ -126,8 +126,7 @@ def kernel_stage(guide: Guide) -> None:
             )
             guide.expect(not measured.failures, "measured", _accuracy_line(spec, order, measured))
     guide.report.table(["function", "", "largest error in ULP", "at x =", "points"], rows)
-    guide.report.text("The generated source of the last kernel:")
-    guide.report.code(kernel(FORMULA, target="numpy").source)
+    guide.report.code(kernel(FORMULA, target="numpy").source, fold="The generated source of the last kernel, for NumPy")
 
 
 def _accuracy_line(spec: str, order: int, measured: Any) -> str:
@@ -166,8 +165,8 @@ def check_stage(guide: Guide) -> None:
             guide.expect(
                 result.domain.failed, "measured", f"{name}: right over the reals, wrong in floats\n  {result.domain}"
             )
-    guide.report.text("The first refutation in full, as the command prints it:")
-    guide.report.code(str(judge("two_layer_softmax_wrong.py", MISTAKES[0])))
+    first = judge("two_layer_softmax_wrong.py", MISTAKES[0])
+    guide.report.code(str(first), fold="The first refutation in full, as the command prints it")
 
 
 def train_stage(guide: Guide) -> None:

@@ -46,6 +46,7 @@ def small_report():
         report.fact(kind, f"a {kind} statement", r"\frac{1}{4}")
     report.formula(r"\delta^{(l)}")
     report.code("if a < b: pass\n")
+    report.code("x = 1", fold="behind <this>")
     report.table(["a", "b"], [["<x>", ("latex", "x^{2}")], ["proved", 3]])
     report.picture(drawn, 'a "picture"')
     return report
