@@ -65,8 +65,11 @@ def jsonable(value: Any) -> Any:
 
 
 @contextmanager
-def progress(description: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error when that is a terminal, silence otherwise; yields ``advance(steps)``."""
+def progress(description: str, total: int | None, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error when that is a terminal, silence otherwise; yields ``advance(steps)``.
+
+    Without a ``total`` the bar only shows that work goes on.
+    """
     if quiet or not sys.stderr.isatty():
         yield _nothing
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from ..theory.errors import InputError, Unsupported
 from ..theory.gates import Hinge
 from ..theory.interpolation import interpolation_barrier
 from ..theory.staircases import Bump, bump
-from ..theory.supremum import readable
+from ..theory.supremum import above, below, readable
 from .options import emit, json_option, output_option, progress
 
 if TYPE_CHECKING:
@@ -68,7 +67,10 @@ def approximate_command(
     """Build a one-hidden-layer network within EPSILON of TARGET, a formula in x such as "sin(2*pi*x)"."""
     if epsilon is None and units is None:
         epsilon = "0.01"
-    built = approximate(target, activation, epsilon=epsilon, units=units, construction=construction, interval=interval)
+    with progress("building the network", None):
+        built = approximate(
+            target, activation, epsilon=epsilon, units=units, construction=construction, interval=interval
+        )
     sampled = {dtype: _sample(built, dtype, samples) for dtype in DTYPES}
     certificate, undecided = _certificate(built, certify, budget)
     if output is not None:
@@ -199,7 +201,10 @@ def approximation_text(
 ) -> str:
     """The same for a person, each number under the word that says what it is."""
     f, net = built.target, built.network
-    facts = ", ".join(f"{name} = {readable(value)}" for name, value in built.facts.items())
+    # L is a proven upper bound of sup|f′|, the other facts are numbers chosen.
+    facts = ", ".join(
+        f"{name} = {above(value, 6) if name == 'L' else readable(value)}" for name, value in built.facts.items()
+    )
     terms = " + ".join(f"{above(t.value)} ({t.name}: {t.formula})" for t in built.terms if t.value) or "exact"
     lines = [
         ("target", f"{f.text} on [{readable(f.a)}, {readable(f.b)}]"),
@@ -226,15 +231,19 @@ def approximation_text(
 
 def bump_data(built: Bump) -> dict[str, Any]:
     """The bump's weights and how far it is from its indicator, proven at several margins."""
-    width = built.right - built.left
     return {
         "activation": built.network.activation.name,
         "left": str(built.left),
         "right": str(built.right),
         "steepness": str(built.steepness),
-        "proved": [{"margin": float(width / k), "within": float_above(built.leak(width / k))} for k in (4, 10, 20)],
+        "proved": [{"margin": float_above(m), "within": float_above(built.leak(m))} for m in _margins(built)],
         "network": {"offset": str(built.network.offset), "outer": [str(v) for v in built.network.outer]},
     }
+
+
+def _margins(built: Bump) -> list[Fraction]:
+    """The distances from a face at which the bump is bounded."""
+    return [(built.right - built.left) / k for k in (4, 10, 20)]
 
 
 def bump_text(built: Bump) -> str:
@@ -242,10 +251,9 @@ def bump_text(built: Bump) -> str:
     name = built.network.activation.name
     low, high, w = readable(built.left), readable(built.right), readable(built.steepness)
     lines = [f"bump        S({w}(x − {low})) − S({w}(x − {high})), S the {name} scaled to rise from 0 to 1"]
-    for row in bump_data(built)["proved"]:
-        lines.append(
-            f"PROVED      within {row['within']:.3g} of 1 inside, of 0 outside, {row['margin']:.4g} or more from a face"
-        )
+    for margin in _margins(built):
+        within = above(built.leak(margin), 3)
+        lines.append(f"PROVED      within {within} of 1 inside, of 0 outside, {above(margin)} or more from a face")
     return "\n".join(lines)
 
 
@@ -300,7 +308,8 @@ def _goal(built: Approximation, epsilon: str | None) -> float:
 def _sample(built: Approximation, dtype: str, count: int | None) -> Sampled:
     from ..numerics.approximation import sample, sample_points
 
-    points = sample_points(built, dtype, count).size
+    with progress(f"choosing points in {dtype}", None):
+        points = sample_points(built, dtype, count).size
     with progress(f"sampling in {dtype}", points) as advance:
         return sample(built, dtype, count=count, advance=advance)
 
@@ -318,30 +327,6 @@ def _certificate(built: Approximation, wanted: bool | None, budget: int) -> tupl
             return certify(built, budget=budget, advance=advance), None
     except Unsupported as error:
         return None, f"{error}; a larger --budget may help"
-
-
-def above(value: Fraction, digits: int = 4) -> str:
-    """The value as a short decimal, rounded up."""
-    return _short(value, digits, math.ceil)
-
-
-def below(value: Fraction, digits: int = 4) -> str:
-    """The value as a short decimal, rounded down."""
-    return _short(value, digits, math.floor)
-
-
-def _short(value: Fraction, digits: int, towards: Any) -> str:
-    if value == 0:
-        return "0"
-    places = digits - 1 - _exponent(value)
-    return f"{Decimal(towards(value * Fraction(10) ** places)).scaleb(-places).normalize():g}"
-
-
-def _exponent(value: Fraction) -> int:
-    """⌊log₁₀ |value|⌋, exact to one: enough for the number of digits shown."""
-    if 1e-300 < abs(value) < 1e300:
-        return math.floor(math.log10(abs(value)))
-    return len(str(abs(value.numerator))) - len(str(value.denominator))
 
 
 def float_above(value: Fraction) -> float:
@@ -382,11 +367,13 @@ def bump_picture(built: Bump) -> Any:
 
 __all__ = [
     "InputError",
+    "above",
     "approximation_data",
     "approximation_picture",
     "approximation_text",
     "assembled",
     "assembly_picture",
+    "below",
     "bump_data",
     "bump_picture",
     "bump_text",

@@ -14,6 +14,7 @@ from ..theory.approximation import Approximation, approximate
 from ..theory.gates import Step
 from ..theory.interpolation import nodes_for
 from ..theory.staircases import Bump
+from ..theory.supremum import above
 from .pictures import COLOURS, figure
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ Array = NDArray[Any]
 
 #: With more bumps than this their outlines merge into one colour, so they are left out.
 _MOST_BUMPS = 80
+#: Neighbouring bumps (or hats) are told apart by these.
+_BUMP_COLOURS = (COLOURS["light"], COLOURS["accent"])
 
 
 def approximation_picture(built: Approximation, sampled: Sampled, certificate: Certificate | None = None) -> Figure:
@@ -41,7 +44,7 @@ def approximation_picture(built: Approximation, sampled: Sampled, certificate: C
     _curves(top, built, grid)
     title = built.construction.title
     _title(top, f"{title[0].upper()}{title[1:]}: {_units(built)} for {_shortened(built.target.text)}")
-    _legend(top)
+    _legend(top, None if bumps is None else _word(built))
     _error_strip(bottom, built, sampled, certificate)
     u, v = _window(built, sampled)
     _curves(near, built, np.linspace(u, v, 1_001))
@@ -62,7 +65,7 @@ def _curves(ax: Axes, built: Approximation, grid: Array) -> None:
     bound = float(built.bound)
     ax.fill_between(
         grid, truth - bound, truth + bound, color=COLOURS["proved"], alpha=0.25, linewidth=0,
-        label=f"PROVED band f ± {bound:.3g}",
+        label=f"PROVED band f ± {above(built.bound)}",
     )  # fmt: skip
     ax.plot(grid, truth, color=COLOURS["target"], linewidth=1.2, linestyle=(0, (5, 2)), label="target f")
     ax.plot(grid, FloatNetwork.of(built.network)(grid), color=COLOURS["theory"], label="network F")
@@ -93,14 +96,17 @@ def assembly_picture(built: Approximation) -> Figure:
         _draw_bumps(many, grid, bumps, strong=True)
     truth = true_values(built.target, grid)
     many.plot(grid, truth, color=COLOURS["target"], linewidth=1.2, linestyle=(0, (5, 2)), label="target f")
-    word = "bumps" if isinstance(part, Step) else "hats"
-    count = "too many to draw" if bumps is None else f"{len(bumps)} {word}, each times f at its middle"
-    _title(many, f"3  {count}")
+    word = _word(built)
+    place = "middle" if isinstance(part, Step) else "peak"
+    count = "too many to draw" if bumps is None else f"{len(bumps)} {word}, each times f at its {place}"
+    _title(many, f"(3) {count}")
     _curves(total, built, grid)
-    _title(total, f"4  their sum: {_units(built)}")
+    _title(total, f"(4) their sum: {_units(built)}")
+    _legend(many, None if bumps is None else word)
+    _legend(total)
     for ax in (many, total):
-        _legend(ax)
         ax.set_xlabel("x")
+    drawn.set_layout_engine("constrained", hspace=0.08)  # the lower titles keep away from the axes above
     drawn.suptitle(f"How a network becomes {_shortened(built.target.text)}", fontsize=13, fontweight="bold")
     return drawn
 
@@ -147,11 +153,12 @@ def _strip_lines(ax: Axes, built: Approximation, certificate: Certificate | None
     """The proven ceiling and floor of the error, and the certified ones."""
     bound = float(built.bound)
     ax.axhspan(-bound, bound, color=COLOURS["proved"], alpha=0.12, linewidth=0)
+    label = f"PROVED ±{above(built.bound)}"
     for side in (-bound, bound):
-        ax.axhline(side, color=COLOURS["proved"], linewidth=1.2, label=f"PROVED ±{bound:.3g}" if side > 0 else None)
+        ax.axhline(side, color=COLOURS["proved"], linewidth=1.2, label=label if side > 0 else None)
     if certificate is not None:
         upper = float(certificate.upper)
-        label = f"CERTIFIED ±{upper:.3g} ({certificate.dtype} weights)"
+        label = f"CERTIFIED ±{above(certificate.upper)} ({certificate.dtype} weights)"
         for side in (-upper, upper):
             ax.axhline(side, color=COLOURS["proved"], linestyle=":", linewidth=1.6, label=label if side > 0 else None)
 
@@ -173,17 +180,31 @@ def _title(ax: Axes, text: str) -> None:
     ax.set_title(text, loc="left", fontsize=11, fontweight="bold")
 
 
-def _legend(ax: Axes) -> None:
-    """Above the curves, in room made for it."""
+def _legend(ax: Axes, summands: str | None = None) -> None:
+    """Above the curves, in room made for it; ``summands`` is the word for the two-coloured shapes, where drawn."""
+    from matplotlib.legend_handler import HandlerTuple
+    from matplotlib.patches import Patch
+
     low, high = ax.get_ylim()
     ax.set_ylim(low, high + 0.22 * (high - low))
-    ax.legend(loc="upper center", ncols=3, fontsize=9, frameon=False)
+    handles: list[Any]
+    handles, labels = ax.get_legend_handles_labels()
+    if summands is not None:
+        handles = [*handles, tuple(Patch(color=colour, alpha=0.4) for colour in _BUMP_COLOURS)]
+        labels = [*labels, f"{summands}, adding up to F"]
+    handlers = {tuple: HandlerTuple(ndivide=None, pad=0)}
+    columns = 3 if summands is None else 2
+    ax.legend(handles, labels, loc="upper center", ncols=columns, fontsize=9, frameon=False, handler_map=handlers)
+
+
+def _word(built: Approximation) -> str:
+    """What the summands are called."""
+    return "bumps" if isinstance(built.construction.prepare(built.network.activation), Step) else "hats"
 
 
 def _draw_bumps(ax: Axes, grid: Array, bumps: list[Array], strong: bool = False) -> None:
-    colours = (COLOURS["light"], COLOURS["accent"])
     for k, values in enumerate(bumps):
-        colour = colours[k % 2]
+        colour = _BUMP_COLOURS[k % 2]
         shown = np.abs(values) > 1e-3 * max(np.abs(values).max(), 1e-300)
         ax.fill_between(grid, values, where=shown, color=colour, alpha=0.35 if strong else 0.16, linewidth=0)
         ax.plot(grid, np.where(shown, values, np.nan), color=colour, linewidth=0.9, alpha=0.9 if strong else 0.4)
@@ -222,8 +243,8 @@ def _draw_steps(one: Axes, two: Axes, part: Step, name: str) -> None:
         up = _step_values(part, w, 0.4, grid)
         one.plot(grid, up, color=COLOURS["theory"], alpha=alpha, label=f"w = {w}")
         two.plot(grid, up - _step_values(part, w, 0.6, grid), color=COLOURS["theory"], alpha=alpha, label=f"w = {w}")
-    _title(one, f"1  one {name} unit: a step")
-    _title(two, "2  two units: a bump")
+    _title(one, f"(1) one {name} unit: a step")
+    _title(two, "(2) two units: a bump")
     for ax in (one, two):
         ax.set_ylim(-0.08, 1.3)
         ax.legend(loc="upper right", ncols=3, fontsize=9, frameon=False)
@@ -234,12 +255,12 @@ def _draw_hinges(one: Axes, two: Axes, built: Approximation) -> None:
     row = built.network.activation
     wide, grid = np.linspace(-6, 6, 801), np.linspace(-1.5, 1.5, 801)
     one.plot(wide, kernel(row)(wide), color=COLOURS["theory"])
-    _title(one, f"1  one {row.name} unit: a hinge")
+    _title(one, f"(1) one {row.name} unit: a hinge")
     hat = approximate("max(0, 1 - abs(x))", row, epsilon="0.05", interval=("-1.5", "1.5"))
     values = FloatNetwork.of(hat.network)(grid)
     two.plot(grid, values, color=COLOURS["theory"])
     two.fill_between(grid, values, color=COLOURS["theory"], alpha=0.15, linewidth=0)
-    _title(two, f"2  {hat.network.units} units: a hat")
+    _title(two, f"(2) {hat.network.units} units: a hat")
 
 
 def _step_values(part: Step, steepness: float, face: float, grid: Array) -> Array:

@@ -69,6 +69,68 @@ def test_pictures(capsys, tmp_path, kind):
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
+def picture_words(drawn):
+    """All legend entries and titles of a picture."""
+    legends = [ax.get_legend() for ax in drawn.axes]
+    found = [text.get_text() for legend in legends if legend is not None for text in legend.get_texts()]
+    return found + [ax.get_title(loc="left") for ax in drawn.axes]
+
+
+@pytest.mark.parametrize(("text", "spec"), [("sin(2*pi*x)", "relu"), ("exp(x)/3", "relu"), ("sin(2*pi*x)", "tanh")])
+def test_bounds_in_the_picture_are_those_of_the_text_and_never_below(text, spec):
+    from backproof.numerics.approximation import sample
+    from backproof.numerics.certificates import certify
+
+    built = approximate(text, spec, epsilon="0.05")
+    certificate = certify(built) if spec == "relu" else None
+    said = uat.approximation_text(built, {"float64": sample(built)}, certificate)
+    words = picture_words(uat.approximation_picture(built, sample(built), certificate))
+    (strip,), (band,) = ([w for w in words if w.startswith(start)] for start in ("PROVED ±", "PROVED band f ± "))
+    for shown in (strip.removeprefix("PROVED ±"), band.removeprefix("PROVED band f ± ")):
+        assert Fraction(shown) >= built.bound
+        assert f"≤ {shown} for every real x" in said
+    if certificate is not None:
+        (shown,) = (w.removeprefix("CERTIFIED ±").split()[0] for w in words if w.startswith("CERTIFIED"))
+        assert Fraction(shown) >= certificate.upper
+        assert f"sup|F̂ − f| ≤ {shown} " in said
+
+
+def test_coloured_shapes_have_a_legend_and_panels_keep_apart():
+    for spec, word in (("sigmoid", "bumps"), ("relu", "hats")):
+        drawn = uat.assembly_picture(uat.assembled("sin(2*pi*x)", spec))
+        assert f"{word}, adding up to F" in picture_words(drawn)
+        drawn.draw_without_rendering()
+        above, below = drawn.axes[0], drawn.axes[2]
+        gap = above.get_tightbbox().y0 - below.get_tightbbox().y1
+        assert gap > 10, "the lower title touches the axis above"
+
+
+def test_leaks_of_a_bump_are_rounded_up(capsys):
+    built = bump("sigmoid", "0.4", "0.6", "200")
+    shown = [line.split()[2] for line in uat.bump_text(built).splitlines()[1:]]
+    width = built.right - built.left
+    for text, k in zip(shown, (4, 10, 20), strict=True):
+        assert Fraction(text) >= built.leak(width / k)
+
+
+def test_long_work_shows_a_bar_on_a_terminal_only(capsys, monkeypatch):
+    import contextlib
+
+    bars = []
+
+    @contextlib.contextmanager
+    def bar(description, total, **options):
+        bars.append((description, total))
+        yield lambda steps=1: None
+
+    monkeypatch.setattr(uat, "progress", bar)
+    assert ask(capsys, "approximate", "x", "--units", "3")[0] == 0
+    assert bars[0] == ("building the network", None)
+    assert [text for text, total in bars if total] == ["sampling in float64", "sampling in float32"]
+    monkeypatch.undo()
+    assert ask(capsys, "approximate", "x", "--units", "3")[2] == ""
+
+
 def test_pictures_of_odd_sizes():
     """No bumps to draw, a constant, a single unit, hundreds of units, a bound of zero."""
     for text, options in (

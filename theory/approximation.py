@@ -23,7 +23,7 @@ from .gates import PolynomialActivation, hinge, step
 from .interpolation import balanced, balanced_design, interpolation, interpolation_design
 from .shallow import Design, Network, Term
 from .staircases import costarelli, costarelli_design, staircase, staircase_design
-from .supremum import PRECISION, bottom, exact, readable
+from .supremum import PRECISION, above, below, bottom, exact, readable
 from .target import Target, rational, target
 
 #: Larger networks are refused: the bound would still hold, but building and running them is no demonstration.
@@ -124,7 +124,7 @@ def choose(spec: str | Activation, name: str | None, goal: Target | None = None)
             least = polynomial_barrier(goal, error.degree)
             where = f"[{readable(goal.a)}, {readable(goal.b)}]"
             reason = (
-                f"none is within {readable(least, 3)} of {goal.text} on {where} (de la Vallée Poussin's bound)"
+                f"none is within {below(least, 3)} of {goal.text} on {where} (de la Vallée Poussin's bound)"
                 if least > 0
                 else "this target is one of them, or nearly; hardly any is"
             )
@@ -188,7 +188,7 @@ def _cells_for(row: Construction, f: Target, part: Any, epsilon: Fraction) -> in
     most, high = _cells_for_units(row, MAX_UNITS), row.least
     while not enough(high):
         if high == most:
-            reach = readable(row.design(f, part, high).bound, 2)
+            reach = above(row.design(f, part, high).bound, 2)
             raise InputError(
                 f"epsilon = {readable(epsilon)} needs more than {MAX_UNITS} units of {row.title}; "
                 f"{high} cells reach {reach}: choose a larger epsilon" + (", or relu" if row.prepare is step else "")

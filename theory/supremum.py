@@ -7,8 +7,10 @@ exact point. No sample decides anything: a grid maximum is not a supremum.
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 
 import flint
@@ -155,6 +157,34 @@ def readable(value: Fraction, digits: int = 6) -> str:
     except OverflowError:
         pass
     return f"{'-' if value < 0 else ''}1e{len(str(abs(value.numerator))) - len(str(value.denominator))}"
+
+
+def above(value: Fraction, digits: int = 4) -> str:
+    """The value as a short decimal, rounded up: how an upper bound is shown.
+
+    >>> above(Fraction(1, 3)), below(Fraction(1, 3))
+    ('0.3334', '0.3333')
+    """
+    return _short(value, digits, math.ceil)
+
+
+def below(value: Fraction, digits: int = 4) -> str:
+    """The value as a short decimal, rounded down: how a lower bound is shown."""
+    return _short(value, digits, math.floor)
+
+
+def _short(value: Fraction, digits: int, towards: Callable[[Fraction], int]) -> str:
+    if value == 0:
+        return "0"
+    places = digits - 1 - _decades(value)
+    return f"{Decimal(towards(value * Fraction(10) ** places)).scaleb(-places).normalize():g}"
+
+
+def _decades(value: Fraction) -> int:
+    """⌊log₁₀ |value|⌋, exact to one: enough for the number of digits shown."""
+    if 1e-300 < abs(value) < 1e300:
+        return math.floor(math.log10(abs(value)))
+    return len(str(abs(value.numerator))) - len(str(value.denominator))
 
 
 def _best_point(g: Ball, points: tuple[Fraction, ...]) -> tuple[Fraction | None, Fraction]:

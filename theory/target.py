@@ -20,7 +20,7 @@ from .enclosures import ball_function, enclose, exact_value
 from .errors import InputError, Unsupported
 from .parsing import parse_formula
 from .pieces import borders, pieces
-from .supremum import PRECISION, Supremum, Unbounded, bottom, exact, nearest, readable, supremum
+from .supremum import PRECISION, Supremum, Unbounded, below, bottom, exact, nearest, readable, supremum
 from .symbols import x
 
 #: An irrational kink is boxed into a cell this much narrower than the interval; the Lipschitz bound covers the cell.
@@ -252,7 +252,7 @@ def _require_equal(f: Target, u: sympy.Expr, v: sympy.Expr, place: Fraction) -> 
     """Refuse a jump from u to v; equality is decided by SymPy, never by a ball that merely contains 0."""
     gap = enclose(u - v, digits=15, max_bits=512)
     if gap.is_finite() and not gap.contains(0):
-        half = readable(bottom(gap.abs_lower()) / 2, 3)
+        half = below(bottom(gap.abs_lower()) / 2, 3)
         raise InputError(
             f"target {f.text!r} jumps at x = {readable(place)}: every continuous network errs by at least {half} there"
         )
