@@ -9,8 +9,9 @@ from typing import Any
 
 from ..theory.activations import ACTIVATIONS, Activation
 from ..theory.errors import InputError, lookup
+from ..theory.layer_row import Layer
 from ..theory.layer_text import parse_call
-from ..theory.layers import LAYERS, Layer, layer
+from ..theory.layers import LAYERS, layer
 from ..theory.lowering import Program
 
 

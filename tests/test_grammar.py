@@ -88,6 +88,8 @@ def test_one_dimension(text):
         ("dense(10,)", "4", "comma"),
         ("dense(99999999999)", "4", "takes a width"),
         ("densee(10)", "4", "did you mean"),
+        ("dropout(2) dense(3)", "4", "between 0 and 1"),
+        ("residual(residual(relu)) dense(3)", "4", "cannot begin with a residual"),
         ("dense(10)", "3x8x8", "put flatten before it"),
         ("conv(8,3) flatten dense(2)", "10", "channels and positions"),
         ("conv(8,9) flatten dense(2)", "3x8x8", "does not fit"),

@@ -20,9 +20,9 @@ import sympy
 from flint import arb
 
 from .activations import Activation, activation
-from .analysis import Value
 from .constants import number, sign_of
 from .errors import InputError, Unsupported
+from .extremes import Value
 from .formula_text import value_text
 from .parsing import parse_formula
 

@@ -203,7 +203,12 @@ def _row_of(item: Item, shape: Shape) -> tuple[Layer, dict[str, str]]:
         return _any_shape(layer("activation", function=activation(activations[name], **options)), shape), {}
     if name == "dropout":
         rate = {"rate": numbers[0]} if numbers else {}
-        return _any_shape(layer("dropout", **rate, **options), shape), {}
+        row = layer("dropout", **{**rate, **options})
+        if not all(0 < v < 1 for v in row.parameters.values()):
+            raise InputError(
+                f"layer dropout: its rate must lie between 0 and 1, not {next(iter(row.parameters.values()))}"
+            )
+        return _any_shape(row, shape), {}
     row = (
         layer(name, **options)
         if name in LAYERS

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from ...theory.layers import Layer
+from ...theory.layer_row import Layer
 from ...theory.lowering import Program
 from ...theory.numpy_source import identifier
 from ...theory.scaled_erfc import without_erfcx

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...theory.layers import Layer
+from ...theory.layer_row import Layer
 from ...theory.numpy_source import identifier
 from ...theory.scaled_erfc import without_erfcx
 from .arrays import Programs, Rung, result_texts, rungs, statements

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...theory.layers import Layer
+from ...theory.layer_row import Layer
 from ...theory.numpy_source import identifier
 from .layer_loops import Dialect, LoopWriter
 from .numba_cpu import TABLE

@@ -11,7 +11,7 @@ import sympy
 
 from ...theory.errors import Unsupported
 from ...theory.evaluation import concrete
-from ...theory.layers import Layer
+from ...theory.layer_row import Layer
 from ...theory.lowering import Program, lower
 from ...theory.numpy_source import identifier
 from ...theory.recurrence import has_recurrence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...theory.layers import Layer
+from ...theory.layer_row import Layer
 from ...theory.lowering import Program
 from ...theory.numpy_source import identifier
 from .arrays import Programs, Rung, result_texts, rungs, statements
