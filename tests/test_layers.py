@@ -109,6 +109,8 @@ TORCH = {
     "attention": lambda t, F, q, k, v: F.scaled_dot_product_attention(q, k, v),
     "multi_head_attention": lambda t, F, q, k, v: F.scaled_dot_product_attention(q, k, v),
     "glu": lambda t, F, a, b: F.glu(t.cat([a, b], 1), 1),
+    "reglu": lambda t, F, a, b: a * F.relu(b),
+    "geglu": lambda t, F, a, b: a * F.gelu(b),
     "swiglu": lambda t, F, a, b: a * F.silu(b),
     "rnn_cell": lambda t, F, x, h, U, V, b: t.tanh(x @ U + h @ V + b),
 }

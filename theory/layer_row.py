@@ -12,6 +12,7 @@ import sympy
 from .tensors import Axis, Input, Tensor
 
 if TYPE_CHECKING:
+    from .costs import Costs
     from .derivation import Derivation
 
 
@@ -108,6 +109,19 @@ class Layer:
 
         chosen = [a for a in self.inputs if a.name in (wrt or self.differentiable)]
         return jvp(self.forward, {a.name: Input(f"d{a.name}", a.indices) for a in chosen})
+
+    def hvp(self, wrt: str) -> Tensor:
+        """The Hessian-vector product of ⟨dy, layer⟩ by one input, for the tangent ``v``; see :mod:`.second_order`."""
+        from .second_order import layer_hessian
+
+        return layer_hessian(self, wrt)
+
+    @property
+    def costs(self) -> Costs:
+        """Parameters, operations forward and backward, and stored values; see :mod:`.costs`."""
+        from .costs import layer_costs
+
+        return layer_costs(self)
 
     def numpy_source(self) -> str:
         """Source of ``forward(inputs…)`` and ``backward(dy, inputs…)`` (gradients in the order of the inputs)."""

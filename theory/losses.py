@@ -33,6 +33,7 @@ REDUCTIONS = ("none", "mean", "sum")
 N, K = axis("n"), axis("k")
 _delta = parameter("delta")
 _smoothing = parameter("smoothing")
+_focus = parameter("focus")
 
 
 def softplus(z: Any) -> Tensor:
@@ -139,6 +140,13 @@ def _hinge(z: Tensor, y: Tensor) -> Tensor:
 def _squared_hinge(z: Tensor, y: Tensor) -> Tensor:
     margin = sympy.Piecewise((1 - slot(0), slot(0) < 1), (0, True))
     return apply(margin**2, y * z)
+
+
+def _focal(z: Tensor, y: Tensor) -> Tensor:
+    """−(1 − q)^γ log q, where q = sigmoid(z) for y = 1 and 1 − sigmoid(z) for y = 0; (1 − q)^γ = exp(−γ softplus)."""
+    up, down = softplus(z).named("up"), softplus(-z).named("down")  # −log(1 − p) and −log p
+    easy, hard = exp(-_focus * up).named("w"), exp(-_focus * down).named("v")  # (1 − p)^γ and p^γ
+    return y * easy * down + (1 - y) * hard * up
 
 
 def _identity(z: Tensor) -> Tensor:
@@ -290,6 +298,17 @@ def _rows() -> tuple[Loss, ...]:
             aliases=("kl",),
         ),
         Loss("hinge", _hinge, "hinge loss, max(0, 1 − yz), y = ±1", kinks="slope 0 at yz = 1"),
+        Loss(
+            "focal",
+            _focal,
+            "focal loss of logits",
+            output="sigmoid",
+            from_logits=True,
+            words=("up", "down", "w", "v"),
+            parameters={_focus: sympy.Integer(2)},
+            citation="Lin et al., ICCV 2017",
+            aliases=("focal_loss", "sigmoid_focal"),
+        ),
         Loss("squared_hinge", _squared_hinge, "squared hinge loss, max(0, 1 − yz)²"),
     )
 

@@ -36,6 +36,7 @@ from .simplify import definitions, simplify
 from .tensors import Axis, Input, Named, Scalar, Tensor, apply, axis, size_symbol
 
 if TYPE_CHECKING:
+    from .costs import Costs
     from .derivation import Derivation
 
 MAX_LAYERS = 64
@@ -180,6 +181,25 @@ class Network:
         from .derivation import network_derivations
 
         return network_derivations(self)
+
+    def hvp(self) -> dict[str, Tensor]:
+        """Hessian-vector products of the loss by every parameter, for tangents vW1, vb1, …"""
+        from .second_order import network_hessian
+
+        return network_hessian(self)
+
+    def gauss_newton(self) -> dict[str, Tensor]:
+        """Gauss–Newton products of the loss by every parameter, for tangents vW1, vb1, …"""
+        from .second_order import gauss_newton
+
+        return gauss_newton(self)
+
+    @property
+    def costs(self) -> Costs:
+        """Parameters, operations forward and backward, and stored values; see :mod:`.costs`."""
+        from .costs import network_costs
+
+        return network_costs(self)
 
     def numpy_source(self) -> str:
         """Source of a NumPy module with ``forward``, ``loss`` and ``backward``, as the module docstring describes."""

@@ -30,7 +30,7 @@ EACH, BEFORE, LAST = "each", "before", "last"
 
 @_node
 class Recur(Tensor):
-    """One state of a recurrence; ``steps`` use only placeholders: ``states``, and ``slots`` for what is ``captured``."""
+    """One state of a recurrence; ``steps`` use placeholders only: ``states``, and ``slots`` for what is captured."""
 
     time: Axis
     states: tuple[Input, ...]
