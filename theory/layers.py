@@ -17,7 +17,7 @@ from .layer_row import Layer
 from .losses import log_softmax, sigmoid, softmax
 from .scalar_functions import scalar_function
 from .symbols import parameter
-from .tensors import BOOLEAN, POSITIVE, Input, Tensor, apply, axis, exp, map_function, one_hot, slot, sqrt, tanh
+from .tensors import BOOLEAN, POSITIVE, Input, Tensor, apply, axis, map_function, one_hot, slot, sqrt, tanh
 
 if TYPE_CHECKING:
     from .activations import Activation
@@ -129,13 +129,6 @@ def geglu(a: Tensor, b: Tensor) -> Tensor:
     """a ⊙ b·Φ(b), Φ the normal distribution function."""
     cdf = apply((1 + sympy.erf(slot(0) / sympy.sqrt(2))) / 2, b).named("cdf")
     return a * b * cdf
-
-
-def masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    """Scaled dot-product attention in heads h, over the positions s that a 0/1 mask allows; each t needs one."""
-    scores = ((q * k).sum("d") / sympy.sqrt(_d.size)).named("S")
-    e = (mask * exp(scores - scores.max("s").named("m"))).named("e")
-    return ((e / e.sum("s").named("s_sum")).named("A") * v).sum("s")
 
 
 def rnn_cell(x: Tensor, h: Tensor, U: Tensor, V: Tensor, b: Tensor) -> Tensor:
@@ -265,19 +258,6 @@ def _rows() -> tuple[Layer, ...]:
             multi_head_attention,
             (Input("q", (*heads, _t, _d)), Input("k", (*heads, _s, _d)), Input("v", (*heads, _s, _e))),
             "scaled dot-product attention, several heads",
-            citation="Vaswani et al., NeurIPS 2017",
-            stages=("A", "S"),
-        ),
-        Layer(
-            "masked_attention",
-            masked_attention,
-            (
-                Input("q", (*heads, _t, _d)),
-                Input("k", (*heads, _s, _d)),
-                Input("v", (*heads, _s, _e)),
-                Input("mask", (_t, _s), (BOOLEAN,)),
-            ),
-            "scaled dot-product attention with a mask, several heads",
             citation="Vaswani et al., NeurIPS 2017",
             stages=("A", "S"),
         ),
