@@ -317,7 +317,10 @@ def _staged(
         if node.name not in stages:
             return incoming
         simple = readable(incoming, words, opaque=kept, axes=node.indices).expand(node.indices)
-        kept.append(f"d{node.name}")
+        name = f"d{node.name}"
+        while name in kept:  # the same value read at other indices has a cotangent of its own
+            name += "′"
+        kept.append(name)
         return Named(kept[-1], simple, node.indices)
 
     here = inputs(output)[target.name].indices

@@ -201,8 +201,14 @@ def through_time(node: Recur, cotangent: Tensor) -> tuple[Recurrence, tuple[tupl
     occurring = inputs(whole)
     wanted = [i for i in (*f.states, *f.slots) if i.name in occurring]
 
+    given_names: set[str] = set()
+
     def at_name(value: Named, incoming: Tensor) -> Tensor:
-        return Named(f"d{value.name}", incoming, value.indices)
+        name = f"d{value.name}"
+        while name in given_names:  # the same value read at other indices has a cotangent of its own
+            name += "′"
+        given_names.add(name)
+        return Named(name, incoming, value.indices)
 
     gradients = vjp(whole, [i.name for i in wanted], Scalar(sympy.Integer(1)), at_name=at_name)[0] if wanted else {}
 
