@@ -60,6 +60,7 @@ KINDS: dict[str, Kind] = {
     "optimisers": Kind("theory.optimisers", "OPTIMISERS", _NAMED),
     "constructions": Kind("theory.approximation", "CONSTRUCTIONS", _NAMED),
     "data": Kind("numerics.data", "DATASETS", _NAMED),
+    "targets": Kind("numerics.emission", "TARGETS", {"title": _title}),
 }
 
 
@@ -76,8 +77,8 @@ def rows_of(kind: Kind) -> dict[str, dict[str, str]]:
 def command(kind: str | None, as_json: bool) -> None:
     """List what backproof knows.
 
-    KIND is one of activations, losses, layers, initialisers, optimisers, constructions, data; without it every name is
-    listed.
+    KIND is one of activations, losses, layers, initialisers, optimisers, constructions, data, targets; without it
+    every name is listed.
     """
     if kind is None:
         names = {k: list(rows_of(row)) for k, row in KINDS.items()}
