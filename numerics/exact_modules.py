@@ -309,6 +309,9 @@ def stand_in(value: Any) -> Any:
         return _pi()
     if (compiled := python_source(value)) is not None:
         return compiled
+    if isinstance(value, np.vectorize):
+        inner = value.pyfunc
+        return _vectorize(_math(inner.__name__) if getattr(inner, "__module__", "") == "math" else inner)
     name = getattr(value, "__name__", None)
     home = getattr(value, "__module__", None) or ""
     if isinstance(value, np.ufunc):

@@ -310,10 +310,10 @@ def _returned(
     for k, each in enumerate(values):
         if each is None or not isinstance(each, (np.ndarray, float, np.floating)):
             continue
-        name = next((n for n, shape in targets.items() if shape == np.shape(each)), None)
-        if name is not None:
-            places[name] = ("returned", k if many else None)
-            del targets[name]
+        fitting = next((n for n, shape in targets.items() if shape == np.shape(each)), None)
+        if fitting is not None:
+            places[fitting] = ("returned", k if many else None)
+            del targets[fitting]
     return {**places, **found}
 
 

@@ -10,7 +10,17 @@ from backproof.theory.layers import LAYERS, layer
 from backproof.theory.losses import LOSSES, loss
 
 #: rows whose reference takes no function by name
-ROWS = [row for row in LAYERS.values() if row.name not in ("activation", "geglu")]  # nor erf of an array
+ROWS = [row for row in LAYERS.values() if row.name != "activation"]
+#: Windows and recurrences take seconds each: one of each kind is always run.
+ALWAYS = ("conv1d", "max_pool2d", "gru_cell")
+PARAMETERS = [
+    pytest.param(
+        row,
+        id=row.name,
+        marks=[pytest.mark.slow] if (row.output or len(row.inputs) > 6) and row.name not in ALWAYS else [],
+    )
+    for row in ROWS
+]
 
 
 def _derived(row):
@@ -19,17 +29,17 @@ def _derived(row):
     return names["backward"]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=[r.name for r in ROWS])
+@pytest.mark.parametrize("row", PARAMETERS)
 def test_derived_gradient_of_a_layer_is_proved(row):
     result = check(_derived(row), against=row)
     # Windows and recurrences are compared exactly at many shapes; their source is not traced yet.
     grades = ("PROVED for all shapes", "PROVED at these shapes", "EXACT") if row.output else ("PROVED for all shapes",)
+    grades = ("PROVED at these shapes",) if row.name == "geglu" else grades  # np.vectorize is not traced
     assert result.formula.grade in grades, str(result)
-    # A maximum of four shares a tie evenly; the checker looks from two sides only, and misses the middle entries.
-    assert not result.kinks.failed or row.name == "max_pool2d"
+    assert not result.kinks.failed, str(result)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=[r.name for r in ROWS])
+@pytest.mark.parametrize("row", PARAMETERS)
 def test_scaled_gradient_of_a_layer_is_refuted(row):
     derived = _derived(row)
 
