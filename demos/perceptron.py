@@ -4,19 +4,39 @@ of none.
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..theory.errors import InputError
-from ..theory.perceptron import GATES, Inseparable, Problem, Separation, gate, problem, separability, widest_street
+from ..theory.perceptron import (
+    GATES,
+    Inseparable,
+    Problem,
+    Separation,
+    Vector,
+    exact_text,
+    gate,
+    problem,
+    separability,
+    widest_street,
+)
+from ..theory.supremum import above, decades
 from .options import emit, json_option, output_option
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ..numerics.perceptron import PerceptronRun
+
+#: Axes whose numbers lie within this and its inverse are labelled with them; others in powers of ten.
+_PLAIN = 10**6
+#: Few points are drawn with equal scales unless one axis is this much longer.
+_SQUARE = 2
+#: A bound this many times the mistakes would press them flat: it is then named, not drawn.
+_IN_SIGHT = 1000
 
 
 @click.command()
@@ -69,23 +89,27 @@ def _data(what: str, verdict: Separation | Inseparable, run: PerceptronRun) -> d
             "passes": len(run.history),
             "mistakes": run.mistakes,
             "mistakes_by_pass": run.history,
-            "weights": run.weights,
-            "bias": run.bias,
+            "weights": _exact(run.weights),
+            "bias": exact_text(run.bias),
             "cycle_start_pass": None if run.cycle_start is None else run.cycle_start + 1,
             "cycle_length": run.cycle_length,
         },
     }
     if isinstance(verdict, Separation):
         found |= {
-            "weights": verdict.weights,
-            "bias": verdict.bias,
-            "margin_squared": verdict.margin_squared,
-            "radius_squared": verdict.problem.radius_squared,
-            "novikoff_bound": verdict.mistake_bound,
+            "weights": _exact(verdict.weights),
+            "bias": exact_text(verdict.bias),
+            "margin_squared": exact_text(verdict.margin_squared),
+            "radius_squared": exact_text(verdict.problem.radius_squared),
+            "novikoff_bound": exact_text(verdict.mistake_bound),
         }
     else:
-        found |= {"multipliers": verdict.multipliers, "common_point": verdict.common_point}
+        found |= {"multipliers": _exact(verdict.multipliers), "common_point": _exact(verdict.common_point)}
     return found
+
+
+def _exact(numbers: Vector) -> list[str]:
+    return [exact_text(number) for number in numbers]
 
 
 def _text(what: str, verdict: Separation | Inseparable, run: PerceptronRun) -> str:
@@ -97,12 +121,14 @@ def _text(what: str, verdict: Separation | Inseparable, run: PerceptronRun) -> s
         f"run (exact integers): {run.text}",
     ]
     if isinstance(verdict, Separation):
-        share = run.mistakes / verdict.mistake_bound
         sign = "≤" if run.mistakes <= verdict.mistake_bound else ">"
-        lines.append(
-            f"mistakes {run.mistakes} {sign} Novikoff's bound {int(verdict.mistake_bound)} ({float(share):.0%} of it)"
-        )
+        share = _share(run.mistakes / verdict.mistake_bound)
+        lines.append(f"mistakes {run.mistakes} {sign} Novikoff's bound {verdict.bound_text} ({share} of it)")
     return "\n".join(lines)
+
+
+def _share(part: Fraction) -> str:
+    return "less than 1%" if 0 < part < Fraction(1, 100) else f"{float(part):.0%}"
 
 
 def picture(
@@ -128,7 +154,8 @@ def _draw_points(
     from .pictures import COLOURS
 
     asked = run.problem
-    points = [(float(a), float(b)) for a, b in asked.points]
+    units = [_unit(max(abs(point[k]) for point in asked.points)) for k in (0, 1)]
+    points = [(float(a / units[0]), float(b / units[1])) for a, b in asked.points]
     limits = [_limits([point[k] for point in points]) for k in (0, 1)]
     for sign, colour, marker in ((-1, COLOURS["theory"], "o"), (1, COLOURS["measured"], "s")):
         chosen = [point for point, s in zip(points, asked.signs, strict=True) if s == sign]
@@ -142,32 +169,41 @@ def _draw_points(
             label=f"class {asked.names[sign > 0]}",
         )
     if isinstance(verdict, Separation):
-        _draw_line(
-            axes, limits, *map(float, (*run.weights, run.bias)), color=COLOURS["target"], label="Rosenblatt's line"
-        )
+        learned = "Rosenblatt's line" if run.outcome == "learned" else "Rosenblatt's line when stopped"
+        _draw_line(axes, limits, units, run.weights, run.bias, color=COLOURS["target"], label=learned)
         normal, offset, _ = widest_street(asked)
         style: Any = {"color": COLOURS["proved"], "linestyle": "--", "linewidth": 1.3, "label": "widest margin (exact)"}
-        _draw_line(axes, limits, *map(float, (*normal, offset)), **style)
+        _draw_line(axes, limits, units, normal, offset, **style)
     else:
-        _draw_certificate(axes, verdict)
-    axes.set(xlim=limits[0], ylim=limits[1], xlabel=names[0], ylabel=names[1])
-    if len(points) <= 12:
+        _draw_certificate(axes, units, verdict)
+    labels = [name if unit == 1 else f"{name} / {above(unit)}" for name, unit in zip(names, units, strict=True)]
+    axes.set(xlim=limits[0], ylim=limits[1], xlabel=labels[0], ylabel=labels[1])
+    reach = [high - low for low, high in limits]
+    if len(points) <= 12 and max(reach) < _SQUARE * min(reach):
         axes.set_aspect("equal")
     axes.set_title(
         f"{Path(what).name}: " + ("separable" if verdict.separable else "no line separates the classes"), loc="left"
     )
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=9, frameon=False)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=4, ncols=2, fontsize=9, frameon=False)
 
 
-def _draw_certificate(axes: Any, verdict: Inseparable) -> None:
+def _unit(largest: Fraction) -> Fraction:
+    """What an axis is divided by: 1, or a power of ten where plain floats would be unreadable or too large."""
+    if largest == 0 or Fraction(1, _PLAIN) <= largest <= _PLAIN:
+        return Fraction(1)
+    return Fraction(10) ** decades(largest)
+
+
+def _draw_certificate(axes: Any, units: list[Fraction], verdict: Inseparable) -> None:
     """Both classes' weighted points joined to the common point: it lies in both convex hulls."""
     from .pictures import COLOURS
 
-    centre = tuple(float(entry) for entry in verdict.common_point)
+    centre = tuple(float(entry / unit) for entry, unit in zip(verdict.common_point, units, strict=True))
     for weight, point, sign in zip(verdict.multipliers, verdict.problem.points, verdict.problem.signs, strict=True):
         if weight:
             colour = COLOURS["measured"] if sign > 0 else COLOURS["theory"]
-            axes.plot(*zip(map(float, point), centre, strict=True), color=colour, linewidth=1.4, zorder=2)
+            start = [float(entry / unit) for entry, unit in zip(point, units, strict=True)]
+            axes.plot(*zip(start, centre, strict=True), color=colour, linewidth=1.4, zorder=2)
     axes.plot(
         *centre,
         marker="*",
@@ -179,10 +215,15 @@ def _draw_certificate(axes: Any, verdict: Inseparable) -> None:
     )
 
 
-def _draw_line(axes: Any, limits: list[tuple[float, float]], w1: float, w2: float, b: float, **style: Any) -> None:
-    """w₁x₁ + w₂x₂ + b = 0 across the frame; nothing when the weights are 0."""
-    if w1 == w2 == 0:
+def _draw_line(
+    axes: Any, limits: list[tuple[float, float]], units: list[Fraction], weights: Vector, bias: Fraction, **style: Any
+) -> None:
+    """w₁x₁ + w₂x₂ + b = 0 across the frame; nothing when the weights are 0, or the line is far outside."""
+    scaled = [weight * unit for weight, unit in zip(weights, units, strict=True)]
+    size = max(map(abs, scaled))
+    if size == 0 or abs(bias) > 10**12 * size:
         return
+    w1, w2, b = (float(entry / size) for entry in (*scaled, bias))  # the same line, in numbers that floats hold
     (left, right), (bottom, top) = limits
     scale = max(right - left, top - bottom) * 2
     norm = w1 * w1 + w2 * w2
@@ -200,8 +241,13 @@ def _draw_mistakes(axes: Any, verdict: Separation | Inseparable, run: Perceptron
     total = _running(run.history)
     axes.step(passes, total, where="post", color=COLOURS["measured"], label="mistakes made")
     if isinstance(verdict, Separation):
-        bound = float(verdict.mistake_bound)
-        axes.axhline(bound, color=COLOURS["theory"], linestyle="--", label=f"Novikoff's bound (R/γ)² = {bound:.6g}")
+        shown = above(verdict.mistake_bound, 6)
+        sign = "=" if Fraction(shown) == verdict.mistake_bound else "≤"
+        label, style = f"Novikoff's bound (R/γ)² {sign} {shown}", {"linestyle": "--"}
+        if verdict.mistake_bound <= _IN_SIGHT * max(1, run.mistakes):
+            axes.axhline(float(verdict.mistake_bound), color=COLOURS["theory"], label=label, **style)
+        else:
+            axes.plot([], [], color=COLOURS["theory"], label=f"{label}: far above", **style)
         title = "Mistakes stay below the bound"
     elif run.outcome == "cycle" and run.cycle_start is not None:
         again = list(run.history[run.cycle_start :])
@@ -217,7 +263,8 @@ def _draw_mistakes(axes: Any, verdict: Separation | Inseparable, run: Perceptron
     axes.set(xlabel="passes over the points", ylabel="mistakes so far", ylim=(0, None))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_title(title, loc="left")
-    axes.legend(loc="center right" if verdict.separable else "upper left", fontsize=9, frameon=False)
+    place = "center right" if run.outcome == "learned" else "upper left"
+    axes.legend(loc=place, fontsize=9, frameon=False)
 
 
 def _running(history: tuple[int, ...]) -> list[int]:

@@ -58,8 +58,9 @@ class PerceptronRun:
     def text(self) -> str:
         """The outcome in one line."""
         passes = f"{len(self.history)} pass" + ("es" if len(self.history) != 1 else "")
+        mistakes = f"{self.mistakes} mistake" + ("s" if self.mistakes != 1 else "")
         if self.outcome == "learned":
-            return f"Rosenblatt's rule learned it in {passes}: {self.mistakes} mistakes, none in the last pass"
+            return f"Rosenblatt's rule learned it in {passes}: {mistakes}, none in the last pass"
         if self.outcome == "cycle":
             assert self.cycle_start is not None
             again = self.cycle_start + self.cycle_length + 1
@@ -67,7 +68,7 @@ class PerceptronRun:
                 f"Rosenblatt's rule never learns it: its weights before pass {again} "
                 f"are those before pass {self.cycle_start + 1}, so it repeats the same mistakes for ever"
             )
-        return f"Rosenblatt's rule had not learned it when stopped after {passes} and {self.mistakes} mistakes"
+        return f"Rosenblatt's rule had not learned it when stopped after {passes} and {mistakes}"
 
 
 def run_perceptron(problem: Problem, passes: int = 1000) -> PerceptronRun:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from fractions import Fraction
 
@@ -19,6 +20,7 @@ from backproof.theory.perceptron import (
     Inseparable,
     Separation,
     exact_coordinate,
+    exact_text,
     gate,
     problem,
     separability,
@@ -152,6 +154,44 @@ def test_huge_numbers_stay_exact():
     assert verdict.separable
     assert verdict.holds
     assert run_perceptron(problem([(0, big), (big, 0)], [0, 1])).outcome == "learned"
+
+
+@pytest.mark.parametrize("size", ["1e300", "1e-300", "1e399", "1e-399", "1e12"])
+@pytest.mark.parametrize("separable", [True, False])
+def test_numbers_beyond_floats_are_told_briefly_and_drawn(size, separable, tmp_path, capsys):
+    file = tmp_path / "far.csv"
+    extra = "" if separable else f"3{size[1:]},1,1\n"  # a point of class 0 then lies between two of class 1
+    file.write_text(f"a,b,y\n{size},0,0\n-{size},1,1\n2{size[1:]},1,0\n{extra}")
+    assert command_line(["perceptron", str(file), "--output", str(tmp_path / "far.png")]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.replace(str(file), "").splitlines())) < 200
+    assert not re.search(r"≈ ?0\b(?!\.)", out)
+    assert ("≈ marks a number rounded" in out) == ("≈" in out.replace("≈ marks", ""))
+    assert command_line(["perceptron", str(file), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["separable"] == separable
+    if found["separable"]:
+        verdict = separability([(size, 0), ("-" + size, 1), ("2" + size[1:], 1)], [0, 1, 0])
+        assert Fraction(found["margin_squared"]) == verdict.margin_squared
+        assert Fraction(found["novikoff_bound"]) == verdict.mistake_bound
+
+
+def test_a_long_bound_is_rounded_up():
+    verdict = separability([("1e-300", 0), ("-1e-300", 1), ("2e-300", 1)], [0, 1, 0])
+    mantissa, exponent = verdict.bound_text.split("e")
+    assert Fraction(mantissa) * Fraction(10) ** int(exponent) >= int(verdict.mistake_bound)
+    assert verdict.bound_text == "8.88889e599"
+
+
+def test_numbers_longer_than_pythons_limit_are_written():
+    """str() of an int stops at 4300 digits; 30 coordinates of 400 digits each make more."""
+    points = [tuple(f"{(7 * i + 3 * k * k) % 101 + 1}.{'13' * 150}e-{i + k}" for k in range(14)) for i in range(16)]
+    verdict = separability(points, [i % 2 for i in range(16)])
+    assert verdict.holds
+    assert len(verdict.text) < 600
+    text = exact_text(Fraction(10) ** 5000 / 3)
+    assert len(text) == 5003
+    assert text.endswith("/3")
 
 
 def test_text_stays_short_in_many_dimensions():

@@ -25,6 +25,7 @@ from typing import Any
 import flint
 
 from .errors import InputError
+from .supremum import above, readable
 
 Vector = tuple[Fraction, ...]
 
@@ -40,6 +41,8 @@ GATES: dict[str, tuple[int, int, int, int]] = {
 }
 #: Up to this many dimensions a proof is printed in full; beyond it, its numbers are in the fields.
 _SHOWN = 4
+#: A number of this many characters or more is shown rounded.
+_LONG = 30
 #: The four inputs of a gate, in the order of its outputs.
 CORNERS: tuple[tuple[int, int], ...] = ((0, 0), (0, 1), (1, 0), (1, 1))
 
@@ -113,17 +116,22 @@ class Separation:
         """The hyperplane and the bound, in words a reader can check."""
         low, high = self.problem.names
         plane = (
-            f"f(x) = {_affine(self.weights, self.bias)}" if self.problem.dimension <= _SHOWN else "an exact hyperplane"
+            f"f(x) {_affine(self.weights, self.bias)}" if self.problem.dimension <= _SHOWN else "an exact hyperplane"
         )
-        bound, exact = math.floor(self.mistake_bound), f" = {self.mistake_bound}"
-        return "\n".join(
-            (
-                f"separable: {plane} is > 0 on class {high} and < 0 on class {low}",
-                f"largest margin of a unit (w, b): γ{_square(self.margin_squared)};  "
-                f"R{_square(self.problem.radius_squared)}",
-                f"Novikoff: at most (R/γ)²{exact if len(exact) < 30 else ''} mistakes, so at most {bound}",
-            )
+        exact = exact_text(self.mistake_bound)
+        return _with_note(
+            f"separable: {plane} is > 0 on class {high} and < 0 on class {low}",
+            f"largest margin of a unit (w, b): γ² {_relation(self.margin_squared)};  "
+            f"R² {_relation(self.problem.radius_squared)}",
+            f"Novikoff: at most (R/γ)²{f' = {exact}' if len(exact) < _LONG else ''} mistakes, "
+            f"so at most {self.bound_text}",
         )
+
+    @property
+    def bound_text(self) -> str:
+        """The largest number of mistakes that Novikoff's bound allows; a long one rounded up."""
+        whole = math.floor(self.mistake_bound)
+        return str(whole) if whole < 10**_LONG else above(Fraction(whole), 6)
 
 
 @dataclass(frozen=True)
@@ -164,17 +172,15 @@ class Inseparable:
                 f"points of class {low}, so no affine f is > 0 on class {high} and ≤ 0 on class {low}"
             )
         centre = _point(self.common_point)
-        return "\n".join(
-            (
-                f"not separable: no f(x) = w·x + b is > 0 on class {high} and ≤ 0 on class {low}, for f is affine, so",
-                f"  {self._mean_text(1)} = f{centre} = {self._mean_text(-1)}",
-                f"  but the left side is > 0 and the right side is ≤ 0: a contradiction; f{centre} cannot be both",
-            )
+        return _with_note(
+            f"not separable: no f(x) = w·x + b is > 0 on class {high} and ≤ 0 on class {low}, for f is affine, so",
+            f"  {self._mean_text(1)} = f{centre} = {self._mean_text(-1)}",
+            f"  but the left side is > 0 and the right side is ≤ 0: a contradiction; f{centre} cannot be both",
         )
 
     def _mean_text(self, sign: int) -> str:
         terms = [
-            (f"{weight}·" if weight != 1 else "") + f"f{_point(point)}"
+            (f"{brief(weight)}·" if weight != 1 else "") + f"f{_point(point)}"
             for weight, point, s in zip(self.multipliers, self.problem.points, self.problem.signs, strict=True)
             if s == sign and weight
         ]
@@ -382,14 +388,37 @@ def _ordered(labels: set[Hashable]) -> list[Hashable]:
         return sorted(labels, key=str)
 
 
-def _square(value: Fraction) -> str:
-    """² = the value, in full where that is short."""
-    text = str(value)
-    return f"² = {text}" if len(text) < 30 else f"² ≈ {float(value):.6g} (known exactly)"
+def exact_text(value: Fraction) -> str:
+    """Every digit of the rational, however many (Python's own conversion stops at 4300)."""
+    digits = str(flint.fmpz(value.numerator))
+    return digits if value.denominator == 1 else f"{digits}/{flint.fmpz(value.denominator)}"
+
+
+def brief(value: Fraction) -> str:
+    """The rational in full where that is short, else the nearest short decimal, marked by ≈.
+
+    >>> brief(Fraction(-1, 3)), brief(Fraction(10) ** 300 / 7)
+    ('-1/3', '≈1.42857e+299')
+    """
+    if max(abs(value.numerator), value.denominator).bit_length() < 4 * _LONG and len(str(value)) < _LONG:
+        return str(value)
+    return f"≈{readable(value)}"
+
+
+def _relation(value: Fraction) -> str:
+    """ "= 1/9", or "≈ 2.25e-600" of a long number."""
+    text = brief(value)
+    return f"≈ {text[1:]}" if text.startswith("≈") else f"= {text}"
+
+
+def _with_note(*lines: str) -> str:
+    text = "\n".join(lines)
+    note = "\n  (≈ marks a number rounded for reading: the exact one was decided and checked)"
+    return text + note if "≈" in text else text
 
 
 def _point(point: Vector) -> str:
-    return "(" + ", ".join(map(str, point)) + ")"
+    return "(" + ", ".join(map(brief, point)) + ")"
 
 
 def _affine(weights: Vector, bias: Fraction) -> str:
@@ -397,7 +426,8 @@ def _affine(weights: Vector, bias: Fraction) -> str:
     terms = [(w, name) for w, name in zip(weights, names, strict=False) if w] + ([(bias, "")] if bias else [])
     text = ""
     for value, name in terms:
-        size = "" if abs(value) == 1 and name else f"{abs(value)}" + ("·" if name else "")
+        size = "" if abs(value) == 1 and name else brief(abs(value)).removeprefix("≈") + ("·" if name else "")
         sign = ("−" if value < 0 else "") if not text else (" − " if value < 0 else " + ")
         text += sign + size + name
-    return text or "0"
+    rounded = any(brief(value).startswith("≈") for value, _ in terms)
+    return f"{'≈' if rounded else '='} {text or '0'}"

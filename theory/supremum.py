@@ -141,6 +141,8 @@ def exact(point: arb) -> Fraction:
     return Fraction(mantissa * 2**exponent) if exponent >= 0 else Fraction(mantissa, 2**-exponent)
 
 
+#: Within this range a rational is safely turned into a float to look at its size.
+_FLOAT_RANGE = (Fraction(1, 10**300), Fraction(10**300))
 _TINY = Fraction(1, 2 ** (MAX_EXPONENT // 4))
 
 
@@ -149,14 +151,14 @@ def _exponent(point: arb) -> int:
 
 
 def readable(value: Fraction, digits: int = 6) -> str:
-    """The rational for a person: a short decimal (nearest, not a bound)."""
-    try:
-        nearest = float(value)
-        if nearest or not value:
-            return f"{nearest:.{digits}g}"
-    except OverflowError:
-        pass
-    return f"{'-' if value < 0 else ''}1e{len(str(abs(value.numerator))) - len(str(value.denominator))}"
+    """The rational for a person: a short decimal (nearest, not a bound).
+
+    >>> readable(Fraction(2, 3)), readable(Fraction(20, 3) ** 500)
+    ('0.666667', '9.00265e411')
+    """
+    if value and not _FLOAT_RANGE[0] < abs(value) < _FLOAT_RANGE[1]:
+        return _short(value, digits, round)
+    return f"{float(value):.{digits}g}"
 
 
 def above(value: Fraction, digits: int = 4) -> str:
@@ -176,15 +178,21 @@ def below(value: Fraction, digits: int = 4) -> str:
 def _short(value: Fraction, digits: int, towards: Callable[[Fraction], int]) -> str:
     if value == 0:
         return "0"
-    places = digits - 1 - _decades(value)
-    return f"{Decimal(towards(value * Fraction(10) ** places)).scaleb(-places).normalize():g}"
+    size = decades(value)
+    places = digits - 1 - size
+    scaled = towards(value * Fraction(10) ** places)
+    if _FLOAT_RANGE[0] < abs(value) < _FLOAT_RANGE[1]:
+        return f"{Decimal(scaled).scaleb(-places).normalize():g}"
+    excess = len(str(abs(scaled))) - digits  # the number of decades was exact to one
+    return f"{Decimal(scaled).scaleb(1 - digits - excess).normalize():f}e{size + excess}"
 
 
-def _decades(value: Fraction) -> int:
-    """⌊log₁₀ |value|⌋, exact to one: enough for the number of digits shown."""
-    if 1e-300 < abs(value) < 1e300:
+def decades(value: Fraction) -> int:
+    """⌊log₁₀ |value|⌋, exact to one: enough for the number of digits shown. No digits are written for it."""
+    if _FLOAT_RANGE[0] < abs(value) < _FLOAT_RANGE[1]:
         return math.floor(math.log10(abs(value)))
-    return len(str(abs(value.numerator))) - len(str(value.denominator))
+    bits = value.numerator.bit_length() - value.denominator.bit_length()
+    return math.floor(bits * math.log10(2))
 
 
 def _best_point(g: Ball, points: tuple[Fraction, ...]) -> tuple[Fraction | None, Fraction]:
