@@ -109,7 +109,7 @@ def transposed_convolution(
     W = Input("W", (_c, _o, *(axis(u) for _, _, u in spatial)))
 
     def formula(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
-        return convolve_transposed(x, W, output_padding=output_padding, **options) + b
+        return convolve_transposed(x, W, None, output_padding=output_padding, **options) + b
 
     def convolved(row: Layer) -> tuple[str, Tensor]:
         _, W, _ = row.inputs
