@@ -260,7 +260,7 @@ def split(data: Dataset, seed: int = 0, *, test: float = 0.2, validation: float 
     The test part is that of scikit-learn's ``train_test_split(…, stratify=labels, random_state=seed)``, so that
     results can be held against others'. The scale (mean 0, standard deviation 1; constant features are only centred)
     is fitted on the training part alone. Raises :class:`InputError` for shares outside [0, 1), a seed outside [0,
-    2³²), or too few samples.
+    2³²), too few samples, or a feature whose scaled values do not fit in float64.
     """
     for name, share in (("test", test), ("validation", validation)):
         if not 0 <= share < 1:
@@ -269,14 +269,33 @@ def split(data: Dataset, seed: int = 0, *, test: float = 0.2, validation: float 
         raise InputError(f"seed = {seed}: the seed of a split must be at least 0 and below 2**32")
     rest, held_out = _stratified(data, np.arange(len(data.labels)), test, seed, "test")
     train, checked = _stratified(data, rest, validation, seed, "validation")
-    mean, scale = data.inputs[train].mean(axis=0), data.inputs[train].std(axis=0)
-    # A constant feature may show a deviation of one rounding error: scaling that up would make noise of it.
-    scale = np.where(scale > 1e-12 * np.maximum(1.0, np.abs(mean)), scale, 1.0)
+    mean, scale = _mean_and_scale(data.inputs[train])
+    with np.errstate(all="ignore"):  # an overflow is found below, and its feature named
+        scaled = (data.inputs - mean) / scale
+    if not np.isfinite(scaled).all():
+        row, column = np.argwhere(~np.isfinite(scaled))[0]
+        raise InputError(
+            f"the data set {data.name!r}: feature {data.features[column]!r} of sample {row + 1} is "
+            f"{data.inputs[row, column]:.3g}, too large to be scaled in float64; divide the feature by a constant first"
+        )
 
     def part(rows: Integers) -> Part:
-        return Part((data.inputs[rows] - mean) / scale, data.labels[rows], rows)
+        return Part(scaled[rows], data.labels[rows], rows)
 
     return Split(part(train), part(checked), part(held_out), mean, scale)
+
+
+def _mean_and_scale(inputs: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard deviation by feature, 1 for a constant one; squares neither overflow nor underflow.
+
+    Dividing by a power of two rounds nothing: features of ordinary size give the very same numbers as without it.
+    """
+    largest = np.abs(inputs).max(axis=0)
+    exponent = np.frexp(largest)[1]
+    ordinary = np.ldexp(inputs, -exponent)
+    mean, scale = np.ldexp(ordinary.mean(axis=0), exponent), np.ldexp(ordinary.std(axis=0), exponent)
+    # A constant feature may show a deviation of one rounding error: scaling that up would make noise of it.
+    return mean, np.where(scale > 1e-12 * largest, scale, 1.0)
 
 
 def _stratified(data: Dataset, rows: Integers, share: float, seed: int, name: str) -> tuple[Integers, Integers]:

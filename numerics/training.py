@@ -406,7 +406,12 @@ def _prepared(inputs: Any, mean: Array, scale: Array, dtype: Any) -> Array:
         raise InputError(f"the inputs have shape {raw.shape}: (samples, {len(mean)}) is needed")
     if not np.isfinite(raw).all():
         raise InputError("the inputs hold a value that is NaN or infinite")
-    return np.ascontiguousarray((raw - mean) / scale, dtype)
+    with np.errstate(all="ignore"):
+        scaled = np.ascontiguousarray((raw - mean) / scale, dtype)
+    if not np.isfinite(scaled).all():
+        row, column = np.argwhere(~np.isfinite(scaled))[0]
+        raise InputError(f"input {column + 1} of sample {row + 1} is {raw[row, column]:.3g}: too large to be scaled")
+    return scaled
 
 
 def _texts(name: str, values: Mapping[str, Any]) -> dict[str, str]:

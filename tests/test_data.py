@@ -193,6 +193,35 @@ def test_wrong_split():
         split(tiny, test=0.7)
 
 
+@pytest.mark.parametrize("size", [1e300, 1e-300, 1e200, 1e-160, 1e-13, 1.0])
+@pytest.mark.filterwarnings("error")
+def test_the_unit_of_a_feature_does_not_matter(size):
+    generator = np.random.default_rng(0)
+    plain = generator.normal(1, 1, (60, 2))
+    labels = np.arange(60) % 2
+    one = split(Dataset("one", plain, labels, ("a", "b"), ("u", "v")), 0)
+    other = split(Dataset("other", plain * [size, 1], labels, ("a", "b"), ("u", "v")), 0)
+    np.testing.assert_allclose(other.train.inputs, one.train.inputs, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(other.test.inputs, one.test.inputs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_cannot_be_scaled_names_the_column(tmp_path):
+    file = tmp_path / "far.csv"
+    rows = [f"{'-' * (k % 3 == 0)}1.7e308,{k},{k % 2}" for k in range(40)]
+    file.write_text("\n".join(["mass,order,kind", *rows]))
+    with pytest.raises(InputError, match=r"feature 'mass' of sample \d+ is -?1.7e\+308, too large"):
+        split(dataset(file), 0)
+
+
+def test_scaling_moves_no_bit_of_ordinary_data():
+    data = dataset("wine")
+    found = split(data, 0)
+    rows = data.inputs[found.train.rows]
+    np.testing.assert_array_equal(found.mean, rows.mean(axis=0))
+    np.testing.assert_array_equal(found.scale, rows.std(axis=0))
+
+
 def test_unknown_target_column(tmp_path):
     file = tmp_path / "a.csv"
     file.write_text("x,y\n1,2\n")

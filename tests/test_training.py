@@ -325,9 +325,20 @@ def test_wrong_inputs_to_a_trained_network():
         ([[1, 2, 3, np.nan]], "NaN"),
         ("abc", "numbers"),
         ([1, 2], "shape"),
+        ([[1, 2, 3, -1.7e308]], "input 4 of sample 1 is -1.7e"),
     ):
         with pytest.raises(InputError, match=said):
             result.predict(inputs)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_column_of_huge_numbers_trains_without_a_warning(tmp_path, capsys):
+    file = tmp_path / "huge.csv"
+    file.write_text("a,b,y\n" + "".join(f"{(k % 2 + k / 90) * 1e300},{k % 7},{k % 2}\n" for k in range(60)))
+    status = command_line(["train", "2-8-2", "--data", str(file), "--epochs", "60", "--learning-rate", "0.02"])
+    captured = capsys.readouterr()
+    assert (status, captured.err) == (0, "")
+    assert "test accuracy 1.0000 (12 of 12)" in captured.out
 
 
 def test_other_data_do_not_resume():
