@@ -154,3 +154,16 @@ def test_wrong_names_are_refused():
         network("4-3", reduction="none")
     with pytest.raises(InputError):
         network("4-3", activation='__import__("os").system("x")')
+
+
+@pytest.mark.parametrize("spec", ["99999999999-3", "4-10000001-3", "4-" + "9" * 5000])
+def test_a_width_beyond_the_limit_is_called_too_large(spec):
+    with pytest.raises(InputError, match="the width [0-9]+ is too large, at most 10000000"):
+        parse_widths(spec)
+
+
+@pytest.mark.parametrize("spec", ["4-0-3", "4--3", "4", "4-x", "4-2.5", "-4-3"])
+def test_what_is_no_width_is_asked_for_as_positive_integers(spec):
+    with pytest.raises(InputError, match="positive integers"):
+        parse_widths(spec)
+    assert parse_widths("0" * 5000 + "4-3") == (4, 3)

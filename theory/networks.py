@@ -52,8 +52,12 @@ def parse_widths(spec: str | list[int] | tuple[int, ...]) -> tuple[int, ...]:
     parts = spec.split("-") if isinstance(spec, str) else list(spec)
     shown = spec[:60] if isinstance(spec, str) else str(spec)[:60]
     texts = [str(p).strip() for p in parts]
-    if len(texts) < 2 or not all(re.fullmatch(r"[0-9]{1,8}", t) and 0 < int(t) <= MAX_WIDTH for t in texts):
+    if len(texts) < 2 or not all(re.fullmatch(r"0*[1-9][0-9]*", t) for t in texts):
         raise InputError(f"network {shown!r}: give widths as positive integers with dashes, as in 784-256-128-10")
+    texts = [t.lstrip("0") for t in texts]
+    for width in texts:
+        if len(width) > len(str(MAX_WIDTH)) or int(width) > MAX_WIDTH:
+            raise InputError(f"network {shown!r}: the width {width[:20]} is too large, at most {MAX_WIDTH}")
     if len(texts) - 1 > MAX_LAYERS:
         raise InputError(f"network with {len(texts) - 1} layers: at most {MAX_LAYERS}")
     return tuple(int(t) for t in texts)
