@@ -6,6 +6,7 @@ innermost loop. A dialect says how a loop, an assignment and an array are writte
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -32,7 +33,7 @@ from .tensor_parts import Names, Pass, scalar_steps, size_text, told
 
 
 @dataclass(frozen=True)
-class Dialect:
+class Dialect(ABC):
     """How a target writes what loops are made of; the texts are formats."""
 
     table: Mapping[str, str]
@@ -51,9 +52,9 @@ class Dialect:
     either: str
     guard: str
 
+    @abstractmethod
     def array(self, name: str, indices: Sequence[str], sizes: Sequence[str]) -> str:
         """One entry of an array."""
-        raise NotImplementedError
 
 
 @dataclass
