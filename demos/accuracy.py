@@ -41,18 +41,47 @@ def measured(
 
 def table(row: Activation, dtype: str, target: str, entries: list[dict[str, Any]]) -> str:
     """The figures for people."""
-    lines = [f"{row.name}, {dtype}, target {target}: error in ULP against the exact value (correct rounding: ½)"]
-    lines.append(f"{'':4}{'worst':>9}  {'at x =':>25}{'mean':>8}{'points':>8}   {'promised':<12}as written")
-    for order, entry in enumerate(entries):
-        a: Accuracy = entry["accuracy"]
-        promised = "none" if entry["bound"] is None else f"≤ {entry['bound']:g}" + ("" if holds(entry) else " BROKEN")
-        naive = "" if entry["as_written"] is None else _naive(entry["as_written"])
-        figures = f"{a.worst_ulp:9.3g}  {a.worst_input!r:>25}{a.mean_ulp:8.3f}{a.points:8d}"
-        lines.append(f"{ORDERS[order]:4}{figures}   {promised:<12}{naive}")
-    a = entries[0]["accuracy"]
+    title = f"{row.name}, {dtype}, target {target}: error in ULP against the exact value (correct rounding: ½)"
+    rows = [_HEADING, *(_figures(order, entry) for order, entry in enumerate(entries))]
+    a: Accuracy = entries[0]["accuracy"]
     limits = f"f(−∞) = {a.at_minus_infinity:g}, f(+∞) = {a.at_plus_infinity:g}, f(NaN) = {a.at_nan:g}"
-    undecided = sum(e["accuracy"].undecided for e in entries)
-    return "\n".join([*lines, limits] + ([f"{undecided} points could not be decided"] if undecided else []))
+    return "\n".join([title, *_aligned(rows), limits, *_left_out(entries)])
+
+
+_HEADING = ("", "worst", "at x =", "mean", "points", "promised", "as written")
+#: The columns with numbers are flush right, the others left.
+_NUMBERS = {1, 2, 3, 4}
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Columns as wide as their longest cell, two spaces between any two."""
+    widths = [max(len(row[k]) for row in rows) for k in range(len(_HEADING))]
+    return [
+        "  ".join(
+            f"{cell:>{width}}" if k in _NUMBERS else f"{cell:<{width}}"
+            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _figures(order: int, entry: dict[str, Any]) -> tuple[str, ...]:
+    a: Accuracy = entry["accuracy"]
+    promised = "none" if entry["bound"] is None else f"≤ {entry['bound']:g}" + ("" if holds(entry) else " BROKEN")
+    naive = "" if entry["as_written"] is None else _naive(entry["as_written"])
+    mean = f"{a.mean_ulp:.3f}" if a.mean_ulp < 1e4 else f"{a.mean_ulp:.3g}"
+    return ORDERS[order], f"{a.worst_ulp:.3g}", repr(a.worst_input), mean, str(a.points), promised, naive
+
+
+def _left_out(entries: list[dict[str, Any]]) -> list[str]:
+    """The points that no figure counts, and why."""
+    lines = []
+    for name, field in (("not defined at", "undefined"), ("not decided at", "undecided")):
+        counts = [(ORDERS[k], getattr(entry["accuracy"], field)) for k, entry in enumerate(entries)]
+        if any(count for _, count in counts):
+            places = ", ".join(f"{count} points ({order})" for order, count in counts if count)
+            lines.append(f"{name} {places}: not counted above")
+    return lines
 
 
 def _naive(a: Accuracy) -> str:
@@ -72,7 +101,8 @@ def _as_data(entry: dict[str, Any]) -> dict[str, Any]:
     return {
         "order": a.order, "worst_ulp": a.worst_ulp, "worst_input": a.worst_input, "computed": a.worst_computed,
         "exact": a.worst_exact, "mean_ulp": a.mean_ulp, "over_half": a.over_half, "over_one": a.over_one,
-        "points": a.points, "undecided": a.undecided, "failures": list(a.failures[:20]), "bound": entry["bound"],
+        "points": a.points, "undecided": a.undecided, "undefined": a.undefined,
+        "failures": list(a.failures[:20]), "bound": entry["bound"],
         "at_nan": a.at_nan, "at_plus_infinity": a.at_plus_infinity, "at_minus_infinity": a.at_minus_infinity,
         "as_written_worst_ulp": None if naive is None else naive.worst_ulp,
         "as_written_worst_input": None if naive is None else naive.worst_input,

@@ -48,7 +48,7 @@ class Accuracy:
     target: str
     order: int
     points: int
-    #: points at which no ball was sharp enough to decide the error
+    #: points at which the function is defined as far as is known, and no ball was sharp enough to decide the error
     undecided: int
     worst_ulp: float
     worst_input: float
@@ -62,6 +62,8 @@ class Accuracy:
     at_nan: float
     at_plus_infinity: float
     at_minus_infinity: float
+    #: points at which the function is proved to have no real value (the root or logarithm of a negative number, 1/0)
+    undefined: int = 0
 
     def __str__(self) -> str:
         label = (
@@ -178,6 +180,38 @@ def exact_function(row: Activation, order: int) -> Callable[[float], Callable[[]
         return enclosed
 
     return at
+
+
+def undefined_at(formula: sympy.Expr, point: float) -> bool:
+    """Whether some step of the formula is proved to have no real value at ``point``; False where that is not known.
+
+    >>> from backproof.theory.symbols import x
+    >>> undefined_at(sympy.sqrt(x), -1e300), undefined_at(1 / x, 0.0), undefined_at(sympy.exp(x), 1e300)
+    (True, True, False)
+    """
+    if not formula.free_symbols:
+        return False
+    if isinstance(formula, sympy.Piecewise):
+        place = sympy.Rational(*point.as_integer_ratio())
+        for branch, condition in formula.args:
+            holds = condition.subs(dict.fromkeys(formula.free_symbols, place))
+            if holds != False:  # noqa: E712  (SymPy's own false; anything but true is not known)
+                return bool(holds == True) and undefined_at(branch, point)  # noqa: E712
+        return True
+    return any(undefined_at(part, point) for part in formula.args) or _breaks(formula, point)
+
+
+def _breaks(formula: sympy.Expr, point: float) -> bool:
+    """Whether the outermost step has no real value, its arguments having one."""
+    with flint.ctx.workprec(PRECISIONS[1]):
+        if isinstance(formula, sympy.log):
+            return bool(ball_function(formula.args[0])(exact_value(point)) <= 0)
+        if isinstance(formula, (sympy.asin, sympy.acos)):
+            return bool(abs(ball_function(formula.args[0])(exact_value(point))) > 1)
+        if isinstance(formula, sympy.Pow) and formula.exp.is_Rational:
+            base = ball_function(formula.base)(exact_value(point))
+            return bool((base < 0 and not formula.exp.is_Integer) or (base == 0 and formula.exp < 0))
+    return False
 
 
 @dataclass(frozen=True)
@@ -328,6 +362,8 @@ def _summary(
     if not decided.any():
         raise InputError(f"no exact value of {compiled.activation.name} could be enclosed at these points")
     worst = int(np.nanargmax(errors))
+    formula = compiled.activation.derivative(order)
+    undefined = sum(undefined_at(formula, point) for point in sample[~decided].tolist())
     limits = np.asarray(run(np.array([np.nan, np.inf, -np.inf], dtype=compiled.dtype)), dtype=float)
     finite = errors[np.isfinite(errors)]
     return Accuracy(
@@ -336,7 +372,8 @@ def _summary(
         target=compiled.target,
         order=order,
         points=int(decided.sum()),
-        undecided=int((~decided).sum()),
+        undecided=int((~decided).sum()) - undefined,
+        undefined=undefined,
         worst_ulp=float(errors[worst]),
         worst_input=float(sample[worst]),
         worst_computed=float(computed[worst]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 
 import flint
@@ -183,6 +184,52 @@ def test_wrong_arguments():
         measure_accuracy(kernel("relu"), "float32")
     with pytest.raises(InputError, match="no points"):
         measure_accuracy("relu", points=[])
+
+
+@pytest.mark.parametrize(
+    ("formula", "points", "undefined"),
+    [
+        ("sqrt(x)", [-1e300, -2.0, -5e-324, 0.0, 4.0], 3),
+        ("log(x)", [-1.0, 0.0, 2.0], 2),
+        ("1/x", [0.0, 1.0], 1),
+        ("x**(-1/2)", [-1.0, 0.0, 1.0], 2),
+        ("where(x > 0, sqrt(x), 0)", [-1.0, 0.0, 2.0], 0),
+        ("where(x > 0, sqrt(x - 2), x)", [-1.0, 1.0, 3.0], 1),
+        ("exp(x)", [-1e300, 1e300], 0),
+    ],
+)
+def test_where_a_function_is_not_defined_is_said_apart(formula, points, undefined):
+    measured = measure_accuracy(formula, points=points)
+    assert (measured.undefined, measured.undecided) == (undefined, 0)
+    assert measured.points == len(points) - undefined
+
+
+@pytest.mark.parametrize("formula", ["x**10", "sqrt(x)", "gelu"])
+def test_columns_of_the_table_stay_apart(formula, capsys):
+    assert run(["accuracy", formula, "--points", "60"]) == 0
+    _, heading, *lines = capsys.readouterr().out.splitlines()
+    starts = [m.start() for m in re.finditer(r"promised|as written", heading)]
+    for line in lines[:3]:
+        cells = re.split(r"  +", line)
+        assert cells[0] in {"f", "f′", "f″"}
+        float(cells[1]), float(cells[2]), float(cells[3]), int(cells[4])
+        assert all(line[at - 2 : at] == "  " and line[at] != " " for at in starts)
+    if formula == "sqrt(x)":
+        assert any(line.startswith("not defined at ") for line in lines)
+        assert not any("not decided" in line for line in lines)
+
+
+def test_long_numbers_do_not_run_into_their_neighbours():
+    from types import SimpleNamespace
+
+    from backproof.demos.accuracy import _HEADING, _aligned, _figures
+
+    figures = SimpleNamespace(
+        worst_ulp=1.23e16, worst_input=-1.3407807929942597e154, mean_ulp=1543413524740632.529, points=1220
+    )
+    entry = {"accuracy": figures, "bound": None, "as_written": None}
+    cells = re.split(r"  +", _aligned([_HEADING, _figures(0, entry)])[1])
+    assert cells == ["f", "1.23e+16", "-1.3407807929942597e+154", "1.54e+15", "1220", "none"]
 
 
 def test_command(capsys):
