@@ -158,7 +158,7 @@ def test_wrong_names_are_refused():
 
 @pytest.mark.parametrize("spec", ["99999999999-3", "4-10000001-3", "4-" + "9" * 5000])
 def test_a_width_beyond_the_limit_is_called_too_large(spec):
-    with pytest.raises(InputError, match="the width [0-9]+ is too large, at most 10000000"):
+    with pytest.raises(InputError, match=r"the width [0-9]+ is too large, at most 10000000"):
         parse_widths(spec)
 
 
