@@ -19,7 +19,7 @@ from backproof.theory.errors import InputError, Unsupported
 from backproof.theory.gates import hinge, step, upper
 from backproof.theory.interpolation import interpolation_barrier
 from backproof.theory.staircases import bump
-from backproof.theory.supremum import PRECISION, Unbounded, bottom, readable, supremum, top
+from backproof.theory.supremum import PRECISION, Unbounded, above, bottom, readable, supremum, top
 from backproof.theory.target import target
 
 #: (formula, interval): smooth, kinked at rational and irrational points, convex, constant, steep at an end.
@@ -120,7 +120,22 @@ def test_supremum_is_not_a_grid_maximum():
     assert max(float(spike(exact_value(p)).upper()) for p in grid) < 1e-9
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("exp(exp(exp(x)))", r"takes values beyond 2\^10000 in \[0, 4\], near x = 2.4"),
+        ("1/(x**2-2)**9", "is not defined .* near x = 1.41421"),
+        ("1/x", "is not defined .* near x = 0 "),
+    ],
+)
+def test_too_large_is_not_called_undefined(text, words):
+    with pytest.raises(InputError, match=words):
+        approximate(text, "relu", units=5, interval=(0, 4))
+
+
 def test_readable_never_overflows():
+    assert readable(Fraction(10) ** 9000 * 2 / 3) == "6.66667e8999"
+    assert above(Fraction(-(10**9000), 3)) == "-3.333e8999"
     assert readable(Fraction(10) ** 500) == "1e500"
     assert readable(Fraction(1, 10**500)) == "1e-500"
     assert readable(Fraction(0)) == "0"
@@ -159,7 +174,7 @@ def test_lipschitz_constant_bounds_every_difference_quotient(text, interval):
         ("where(sin(x) > 1/2, sin(x), where(cos(x) > 2/3, 1/2, cos(x) - 1/6))", "0,1", "continuous"),
         ("where(sin(x) > 0.3, x, 0)", "0,1", "cannot show that it is continuous"),
         ("atan(1/x)", "-1,1", "not defined"),
-        ("exp(exp(exp(x)))", "0,3", "not defined"),
+        ("exp(exp(exp(x)))", "0,3", "takes values beyond"),
         ("y", "0,1", "unknown name"),
         ('__import__("os")', "0,1", "formula"),
         ("x", "1,0", "smaller end first"),

@@ -25,6 +25,8 @@ from .symbols import x
 
 #: An irrational kink is boxed into a cell this much narrower than the interval; the Lipschitz bound covers the cell.
 _KINK_CELL = Fraction(1, 2**50)
+#: A target whose values need more bits than this is refused as too large; halving never gets so near to a pole.
+_MOST_BITS = 10_000
 _MAX_END = Fraction(10) ** 12
 _MIN_LENGTH = Fraction(1, 10**12)
 
@@ -226,6 +228,12 @@ def _require_finite(f: Target, piece: SmoothPiece) -> None:
         if f.ball(error.where).is_finite() and error.where in (piece.left, piece.right):
             return  # defined up to its end (√x at 0); whether it is steep there is the slope's question
         where, interval = readable(error.where), f"[{readable(f.a)}, {readable(f.b)}]"
+        value = f.ball(error.where)
+        if value.is_finite() and value.abs_lower() > arb(2) ** _MOST_BITS:  # defined: a pole is not so steep here
+            raise Unsupported(
+                f"target {f.text!r} takes values beyond 2^{_MOST_BITS} in {interval}, near x = {where}: no float holds "
+                "them; choose a smaller interval"
+            ) from None
         raise InputError(f"target {f.text!r} is not defined (or not finite) near x = {where} in {interval}") from None
 
 
