@@ -164,7 +164,12 @@ def _fill(
     if subject.opaque and refuted:
         draft.kinks = draft.floats = draft.domain = Finding("not decided", "the floats are not those of the gradient")
         return
-    draft.floats, draft.domain = measure(subject, sampler, elementwise, seed, dtypes, refuted, progress)
+    draft.floats, draft.domain = measure(subject, sampler, elementwise, seed, dtypes, refuted, progress, evidence)
+    if evidence.beyond:  # right at the generic points, wrong at a probe of the floats
+        draft.formula, draft.gradients = _formula(subject, evidence, proof, fixed)
+        _explain(draft, evidence, subject, sampler, seed)
+        refuted = [n for n in evidence.refuted if not evidence.refuted[n][1].why.get(n)]
+        draft.floats, draft.domain = measure(subject, sampler, elementwise, seed, dtypes, refuted, progress)
     if evidence.refuted:
         draft.kinks = Finding("not decided", "the formula is refuted away from the kinks already")
     else:

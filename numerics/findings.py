@@ -169,6 +169,7 @@ class Evidence:
     digits: int = 300
     thresholds: set[Fraction] = field(default_factory=set)
     runs: list[ExactRun] = field(default_factory=list)
+    beyond: set[str] = field(default_factory=set)  # refuted only at a probe of the floats
 
 
 def gather(
@@ -248,13 +249,13 @@ def _weigh(subject: Subject, run: ExactRun, evidence: Evidence) -> None:
         elif outcome == "open":
             evidence.open.setdefault(name, comparison.why[name])
         elif name not in evidence.refuted:
-            if comparison.why.get(name) or _stays_different(subject, run, name):
+            if comparison.why.get(name) or stays_different(subject, run, name):
                 evidence.refuted[name] = (run, comparison)
             else:
                 evidence.rounding.add(name)
 
 
-def _stays_different(subject: Subject, run: ExactRun, name: str) -> bool:
+def stays_different(subject: Subject, run: ExactRun, name: str) -> bool:
     """Tell whether the difference survives when every long constant may be any real that rounds near it."""
     try:
         wide = run_exact(subject, run.point, upstream=run.upstream, widened=True)
@@ -295,7 +296,7 @@ def counterexample(
             continue
         if trial.ties or outcome.outcome.get(name) != "different" or outcome.why.get(name):
             continue
-        if _stays_different(subject, trial, name):
+        if stays_different(subject, trial, name):
             best = (trial, outcome)
             break
     trial, outcome = best

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from flint import arb
 
 from .exact_scalars import BITS, Ball
-from .findings import Evidence, Finding, compact, show
+from .findings import Comparison, Evidence, Finding, compact, show, stays_different
 from .probing import SPECIAL_VALUES, Point, Sampler, extreme_points, special_points
 from .subject import ExactRun, FloatRun, Subject, run_exact, run_floats
+
+#: Thresholds of the code beyond this get a point of their own on their far side.
+FAR = 256
+#: Float errors (in ULP of float64) from which the formula itself is run there in balls, and gaps between the two
+#: formulas from which it is refuted: a branch that differs by less is right as far as a double can say.
+FORMULA_ULP = 16.0
+EPS = float(np.finfo(float).eps)
 
 
 # Floats and domain ---------------------------------------------------------------------------------------------------
@@ -51,11 +60,15 @@ def _leaf_places(ball: Ball, places: Mapping[Ball, Any]) -> set[Any]:
     return found
 
 
-def float_points(sampler: Sampler, elementwise: bool, seed: int) -> Iterable[Point]:
+def float_points(
+    sampler: Sampler, elementwise: bool, seed: int, thresholds: Iterable[Fraction] = ()
+) -> Iterable[Point]:
     """Yield generic and adversarial points; an elementwise function also meets every special value."""
     for k in range(4):
         yield sampler.point(seed + k)
     yield from extreme_points(sampler, seed)
+    for power in sorted({math.frexp(float(v))[1] + 1 for v in thresholds if abs(v) > FAR}):
+        yield sampler.point(seed + power, scale=2.0**power, label=f"inputs scaled by 2^{power}")
     for kind in sampler.kinds:
         if elementwise and kind.kind == "real":
             yield from special_points(sampler, kind.name, SPECIAL_VALUES, seed)
@@ -69,16 +82,19 @@ def measure(
     dtypes: Sequence[str],
     refuted: Sequence[str] = (),
     progress: Callable[[str], None] = lambda stage: None,
+    evidence: Evidence | None = None,
 ) -> tuple[Finding, Finding]:
     """Return the findings ``floats`` and ``domain``: the person's code as shipped against the exact gradient.
 
-    Where the formula of a gradient is refuted, its floats are held against the exact value of that formula.
+    Where the formula of a gradient is refuted, its floats are held against the exact value of that formula.  A probe
+    where the floats are far off is run in balls: disjoint enclosures there go into ``evidence`` as a refutation.
     """
     worst = {(dtype, group): Worst() for dtype in dtypes for group in ("generic", "adversarial")}
     lost: dict[str, Worst] = {}
     broken: list[tuple[float, str]] = []
     count = 0
-    for point in float_points(sampler, elementwise, seed):
+    thresholds = evidence.thresholds if evidence is not None else ()
+    for point in float_points(sampler, elementwise, seed, thresholds):
         progress("floats")
         try:
             run = run_exact(subject, point, only_true=not refuted)
@@ -100,6 +116,8 @@ def measure(
             group = "generic" if point.label == "generic" else "adversarial"
             here, trouble = _errors(subject, run, floats, dtype, elementwise)
             broken += trouble
+            if here.ulp * float(np.finfo(dtype).eps) > FORMULA_ULP * EPS and evidence is not None:
+                _refute_here(subject, point, elementwise, evidence)
             if here.ulp > worst[dtype, group].ulp:
                 worst[dtype, group] = here
             bad = here.relative > float(np.finfo(dtype).eps) ** 0.5 and (elementwise or group == "generic")
@@ -108,6 +126,38 @@ def measure(
     return _float_finding(worst, lost, dtypes, count, refuted), _domain_finding(
         [text for _, text in sorted(broken)], count
     )
+
+
+def _refute_here(subject: Subject, point: Point, elementwise: bool, evidence: Evidence) -> None:
+    """Run the formula in balls where its floats are far off; keep the point if the enclosures are disjoint by more."""
+    if subject.opaque or all(n in evidence.refuted for n in subject.wrt):
+        return
+    try:
+        run = run_exact(subject, point, bits=4 * BITS if elementwise else BITS)
+    except Exception:
+        return
+    for name, true in run.true.items():
+        yours = run.yours[name]
+        if run.ties or name in evidence.refuted or yours is None or yours.shape != true.shape:
+            continue
+        spot = _widest_gap(yours, true, elementwise)
+        if spot is not None and stays_different(subject, run, name):
+            evidence.refuted[name] = (run, Comparison({name: "different"}, {}, {name: spot}, 0))
+            evidence.beyond.add(name)
+
+
+def _widest_gap(yours: Any, true: Any, elementwise: bool) -> tuple[int, ...] | None:
+    """Return the entry where the two enclosures lie farthest apart, if that is more than rounding explains."""
+    tiny = arb(2) ** -256  # sigmoid of a clipped argument: e^-500 where 0 is right is nobody's bug
+    pairs = {s: (yours[s].value, true[s].value) for s in np.ndindex(*true.shape)}
+    pairs = {s: (a, b) for s, (a, b) in pairs.items() if a.is_finite() and b.is_finite()}
+    scale = max((abs(b).abs_upper() for _, b in pairs.values()), default=arb(0))
+    best, place = arb(FORMULA_ULP * EPS), None
+    for spot, (a, b) in pairs.items():
+        relative = (a - b).abs_lower() / max(abs(b).abs_upper() if elementwise else scale, tiny)
+        if relative > best:
+            best, place = relative, spot
+    return place
 
 
 def _cancelled(run: ExactRun) -> bool:

@@ -545,3 +545,40 @@ def test_prover_leaves_loops_and_views_to_the_exact_runs():
 
     assert not _proof(lambda x: x * x, through_a_view, {"x": (3, 4)}).complete
     assert check(through_a_view, forward=lambda x: x * x, shapes={"x": (3, 4)}).formula.failed
+
+
+def _matmul(x, w):
+    return x @ w
+
+
+def _clipped(dy, x, w):
+    return np.clip(dy @ w.T, -50, 50), x.T @ dy
+
+
+def _doubled_if_big(dy, x, w):
+    return (dy @ w.T) * (2 if x.max() > 50 else 1), x.T @ dy
+
+
+@pytest.mark.parametrize("backward", [_clipped, _doubled_if_big])
+def test_wrong_only_at_large_inputs_is_refuted_there(backward):
+    result = check(backward, forward=_matmul, shapes={"x": (3, 4), "w": (4, 5)})
+    assert result.gradients["x"] == "REFUTED"
+    assert result.counterexample is not None
+    assert not result.passed
+
+
+def test_saturated_branch_that_differs_by_many_ulp_is_refuted():
+    result = check(lambda x: np.where(x > 20, 1.0, 1 / (1 + np.exp(-x))), against="softplus")
+    assert result.formula.failed
+
+
+def test_saturated_branch_that_differs_by_less_than_an_ulp_is_not_refuted():
+    result = check(lambda x: np.where(x > 40, 1.0, 1 / (1 + np.exp(-x))), against="softplus")
+    assert not result.formula.failed
+
+
+def test_branch_of_forward_far_out_is_visited():
+    result = check(
+        lambda dy, x: dy * np.ones_like(x), forward=lambda x: np.where(x > 1e5, 2 * x, x), shapes={"x": (3,)}
+    )
+    assert result.formula.failed
