@@ -10,7 +10,7 @@ import numpy as np
 
 from ..theory.errors import InputError
 from .probing import InputKind, Point, Sampler, kind_of, other_shapes, shortened, word_options
-from .subject import Subject, forward_floats
+from .subject import ForwardFailed, Subject, forward_floats
 
 #: More entries than this in one input: the check moves to shorter axes where forward allows it.
 MANY_ENTRIES = 400
@@ -88,6 +88,8 @@ def _defined(subject: Subject, point: Point) -> bool:
     try:
         outputs = forward_floats(subject, point)
         return all(np.isfinite(np.asarray(o, dtype=float)).all() for o in outputs)
+    except ForwardFailed:
+        raise
     except (TypeError, ValueError):
         return True
     except Exception as error:

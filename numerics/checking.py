@@ -198,6 +198,8 @@ def _title(subject: Subject) -> str:
 def _must_run(subject: Subject, point: Point) -> None:
     try:
         outputs = forward_floats(subject, point)
+    except InputError:
+        raise
     except Exception as error:
         text = str(error).splitlines()[0] if str(error) else ""
         raise InputError(f"forward raised {type(error).__name__}: {text}") from None

@@ -31,6 +31,10 @@ class BackwardFailed(Exception):  # noqa: N818
     """The person's backward raised, or returned something that is no gradient, where forward works."""
 
 
+class ForwardFailed(InputError):  # noqa: N818
+    """The person's forward left the program instead of returning an output."""
+
+
 @dataclass(frozen=True)
 class ExactRun:
     """One point in exact arithmetic: yours and true per name, as object arrays of balls."""
@@ -72,6 +76,12 @@ class Subject:
 
     def call_backward(self, upstream: Any, inputs: Mapping[str, Any], options: Mapping[str, Any], cache: Any) -> Any:
         first = [upstream] if self.accepts_upstream else []
+        try:
+            return self._called(first, inputs, options, cache)
+        except SystemExit as leave:
+            raise BackwardFailed(f"called sys.exit({leave.code!r}): it must return the gradients") from None
+
+    def _called(self, first: list[Any], inputs: Mapping[str, Any], options: Mapping[str, Any], cache: Any) -> Any:
         if self.cached:
             return self.backward(*first, cache)
         given = {**inputs, **self.options_of(options)}
@@ -81,7 +91,10 @@ class Subject:
 
     def call_forward(self, inputs: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[tuple[Any, ...], Any]:
         """Return the outputs, and what forward saved for backward."""
-        result = self.forward(**inputs, **options)
+        try:
+            result = self.forward(**inputs, **options)
+        except SystemExit as leave:
+            raise ForwardFailed(f"{_name(self.forward)} called sys.exit({leave.code!r}): nothing was judged") from None
         if self.cached and isinstance(result, tuple) and len(result) == 2:
             return (result[0],), result[1]
         return (tuple(result) if isinstance(result, (tuple, list)) else (result,)), None

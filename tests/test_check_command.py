@@ -155,3 +155,13 @@ def test_integer_labels_and_help(tmp_path, capsys):
     status, out, _ = _check(capsys, "--help")
     assert status == 0
     assert "RUNS the given files" in out
+
+
+@pytest.mark.parametrize("name", ["backward", "forward"])
+def test_code_that_calls_exit_never_passes_and_is_named(capsys, tmp_path, name):
+    bodies = {"forward": "return x * x", "backward": "return dy * 2 * x"} | {name: "sys.exit(0)"}
+    file = tmp_path / "leaves.py"
+    file.write_text(f"import sys\ndef forward(x): {bodies['forward']}\ndef backward(dy, x): {bodies['backward']}\n")
+    status, out, err = _check(capsys, f"{file}::backward", "--forward", f"{file}::forward", "--shape", "x=3")
+    assert status in (1, 2)
+    assert f"{name} called sys.exit(0)" in out + err
