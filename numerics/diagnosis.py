@@ -20,7 +20,7 @@ from .exact_scalars import Ball, adjoints, exact_arithmetic
 from .factors import constant_factor, name_factor, ratio_of, scaled
 from .findings import Evidence, compare, same
 from .mistakes import constant_mistake
-from .probing import Point, Sampler
+from .probing import Point, Sampler, dyadic
 from .subject import ExactRun, Subject, entries, run_exact, true_gradient
 
 #: Seconds spent on hypotheses for one gradient.
@@ -240,11 +240,33 @@ def _links(run: ExactRun, name: str) -> Iterator[Suspicion]:
                 seen.add(key)
                 sources.append(place)
         for source in sources[::-1][:6]:
-            for text, local in _local_derivatives(_fetch(run, source), output, operation):
+            before = _fetch(run, source)
+            if before is None or not _depends(output, before):
+                continue
+            for text, local in _local_derivatives(before, output, operation):
                 yield Suspicion(
                     text + _place(operation),
                     lambda r, s=source, k=k, local=local: _relinked(r, s, k, local, name),
                 )
+
+
+def _depends(output: Arrays, source: Arrays) -> bool:
+    """Tell whether entry by entry the output was computed from the source: else they have no derivative to miss."""
+    return all(
+        _reaches(after, before) for after, before in zip(output.reshape(-1)[:4], source.reshape(-1)[:4], strict=True)
+    )
+
+
+def _reaches(after: Ball, before: Ball) -> bool:
+    seen, stack = set(), [after]
+    while stack:
+        each = stack.pop()
+        if each is before:
+            return True
+        if each not in seen:
+            seen.add(each)
+            stack.extend(parent for parent, _ in each.parents)
+    return False
 
 
 def _wrong_branch(run: ExactRun, name: str) -> Iterator[Suspicion]:
@@ -472,27 +494,54 @@ def _hidden_by(subject: Subject, sampler: Sampler, evidence: Evidence, seed: int
     words = _other_words(sampler, evidence, wrong[0])
     if words:
         return "the options keep their defaults: " + ", ".join(f"{n}={sampler.options[n]!r}" for n in sampler.options)
-    base = replace(sampler.point(seed), options=evidence.refuted[wrong[0]][0].point.options)
-    trials: list[tuple[str, Point, Any]] = []
+    first = evidence.refuted[wrong[0]][0]
+    drawn = [sampler.point(seed + k, scale=scale) for k, scale in enumerate((1.0, 1.0, 32.0))]
+    points = [first.point, *(replace(point, options=first.point.options) for point in drawn)]
+    points += [r.point for r in evidence.runs if r.point.label == "other shapes"][:2]
+    for what, special in _special_settings(sampler):
+        changed = [special(point) for point in points]
+        changed += [(point, _large_upstream) for point, upstream in changed if upstream is None]
+        if all(_right_at(subject, point, upstream, wrong) for point, upstream in changed):
+            return what
+    return ""
+
+
+Special = Callable[[Point], tuple[Point, Any]]
+
+
+def _large_upstream(shapes: Sequence[tuple[int, ...]]) -> list[Any]:
+    rng = np.random.default_rng(5)
+    return [np.asarray(dyadic(rng, shape)) * 1024 for shape in shapes]
+
+
+def _special_settings(sampler: Sampler) -> Iterator[tuple[str, Special]]:
+    """Yield settings that tests like, in words and as a change of a point (and of its upstream gradient)."""
     for kind in sampler.kinds:
         if kind.kind == "real" and kind.shape:
-            inputs = {**base.inputs, kind.name: np.ones(kind.shape)}
-            trials.append((f"{kind.name} is all ones", replace(base, inputs=inputs), None))
-    trials.append(("the upstream gradient is all ones", base, lambda shapes: [np.ones(s) for s in shapes]))
-    firsts = {k.shape[0] for k in sampler.kinds if k.shape}
-    if len(firsts) >= 1 and sampler.kinds[0].shape:
-        batch = sampler.kinds[0].shape[0]
-        shapes = {k.name: (1, *k.shape[1:]) for k in sampler.kinds if k.shape and k.shape[0] == batch}
-        if batch > 1:
-            trials.append((f"the batch is one sample ({sampler.kinds[0].name}.shape[0] = 1)",
-                           sampler.point(seed, shapes=shapes), None))  # fmt: skip
-    for what, point, upstream in trials:
-        try:
-            run = run_exact(subject, point, upstream=upstream)
-            outcome = compare(run).outcome
-            nonzero = all(any(not b.value.contains(0) for b in run.true[n].reshape(-1)) for n in wrong)
-            if not run.ties and nonzero and all(outcome[n] == "same" for n in wrong):
-                return what
-        except Exception:
-            continue
-    return ""
+
+            def ones(point: Point, name: str = kind.name) -> tuple[Point, Any]:
+                inputs = {**point.inputs, name: np.ones(np.shape(point.inputs[name]))}
+                return replace(point, inputs=inputs), None
+
+            yield f"{kind.name} is all ones", ones
+    yield "the upstream gradient is all ones", lambda point: (point, lambda shapes: [np.ones(s) for s in shapes])
+    lead = sampler.kinds[0]
+    if not lead.shape or lead.shape[0] == 1:
+        return
+    together = [k.name for k in sampler.kinds if k.shape and k.shape[0] == lead.shape[0]]
+
+    def one_sample(point: Point) -> tuple[Point, Any]:
+        return replace(point, inputs={n: v[:1] if n in together else v for n, v in point.inputs.items()}), None
+
+    yield f"the batch is one sample ({lead.name}.shape[0] = 1)", one_sample
+
+
+def _right_at(subject: Subject, point: Point, upstream: Any, wrong: Sequence[str]) -> bool:
+    """Tell whether the refuted gradients are right at a point, in balls, though they are not 0 there."""
+    try:
+        run = run_exact(subject, point, upstream=upstream)
+    except Exception:
+        return False
+    outcome = compare(run).outcome
+    nonzero = all(any(not b.value.contains(0) for b in run.true[n].reshape(-1)) for n in wrong)
+    return not run.ties and nonzero and all(outcome[n] == "same" for n in wrong)

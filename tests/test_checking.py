@@ -582,3 +582,32 @@ def test_branch_of_forward_far_out_is_visited():
         lambda dy, x: dy * np.ones_like(x), forward=lambda x: np.where(x > 1e5, 2 * x, x), shapes={"x": (3,)}
     )
     assert result.formula.failed
+
+
+def _clipped_low(dy, x, w):
+    return np.clip(dy @ w.T, -5, 5), x.T @ dy
+
+
+def _doubled_for_many_rows(dy, x, w):
+    return (dy @ w.T) * (2 if x.shape[0] > 3 else 1), x.T @ dy
+
+
+@pytest.mark.parametrize("backward", [_clipped_low, _doubled_for_many_rows])
+def test_what_hides_a_mistake_is_said_only_if_it_does(backward):
+    result = check(backward, forward=_matmul, shapes={"x": (3, 4), "w": (4, 5)})
+    assert result.formula.failed
+    assert "all ones" not in " ".join(result.diagnosis)
+
+
+def test_regularisation_counted_twice_is_no_missing_derivative():
+    def forward(x, w, v, reg=0.05):
+        return np.sum((x @ w @ v) ** 2) + 0.5 * reg * (np.sum(w * w) + np.sum(v * v))
+
+    def backward(up, x, w, v, reg=0.05):
+        d = 2 * (x @ w @ v)
+        return up * (x.T @ d @ v.T + 2 * reg * w)
+
+    result = check(backward, forward=forward, shapes={"x": (3, 4), "w": (4, 5), "v": (5, 2)}, wrt=["w"])
+    assert result.formula.failed
+    assert "missing" not in result.diagnosis[0]
+    assert "counted twice" in result.diagnosis[0]
