@@ -10,7 +10,7 @@ import numpy as np
 
 from ..theory.errors import InputError
 from .probing import InputKind, Point, Sampler, kind_of, other_shapes, shortened, word_options
-from .subject import ForwardFailed, Subject, forward_floats
+from .subject import ForwardFailed, Subject, forward_floats, run_floats
 
 #: More entries than this in one input: the check moves to shorter axes where forward allows it.
 MANY_ENTRIES = 400
@@ -143,9 +143,22 @@ def formula_points(subject: Subject, sampler: Sampler, example: Point | None, se
     def works(changed: Mapping[str, tuple[int, ...]]) -> bool:
         return subject.theory or _runs(subject, sampler.resized(changed).point(seed))
 
-    for changed in other_shapes(shapes, works):
+    def fits(changed: Mapping[str, tuple[int, ...]]) -> bool:
+        return subject.theory or _fits(subject, sampler.resized(changed).point(seed))
+
+    for changed in other_shapes(shapes, works, fits):
         for k in range(3):  # a dead unit may hide an axis at one point
             yield sampler.point(seed + 70 + k, shapes=changed, label="other shapes")
+
+
+def _fits(subject: Subject, point: Point) -> bool:
+    """Tell whether backward returns a gradient of the shape of each input."""
+    try:
+        upstream = [np.ones(np.shape(o)) for o in forward_floats(subject, point)]
+        returned = run_floats(subject, point, upstream, "float64").gradients
+    except Exception:
+        return False
+    return all(np.shape(returned[n]) == np.shape(point.inputs[n]) for n in subject.wrt)
 
 
 def _runs(subject: Subject, point: Point) -> bool:

@@ -170,8 +170,15 @@ def word_options(forward: Callable[..., Any] | None, options: Mapping[str, Any])
             yield from ({name: word} for word in dict.fromkeys(words) if word != value)
 
 
-def other_shapes(shapes: Mapping[str, tuple[int, ...]], works: Callable[[Mapping[str, tuple[int, ...]]], bool]) -> Any:
-    """Return shapes near the given ones at which forward still works: each size, or part of its axes, one longer."""
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def other_shapes(shapes: Shapes, works: Callable[[Shapes], bool], fits: Callable[[Shapes], bool]) -> Any:
+    """Return shapes near the given ones at which forward still works: each size, or part of its axes, one longer.
+
+    An axis of size 1 may be meant to stay 1 (a column vector that forward would also broadcast): it is made longer
+    only where backward still returns gradients of the inputs' shapes, which ``fits`` tells.
+    """
     sizes = sorted({n for shape in shapes.values() for n in shape})
     trials = []
     for size in sizes:
@@ -190,7 +197,9 @@ def other_shapes(shapes: Mapping[str, tuple[int, ...]], works: Callable[[Mapping
 
         # Two more sizes must work too: a slice of what is left over may broadcast by accident at one.
         if at(new) not in found and all(works(at(size)) for size in (new, new + 1, new + 2)):
-            found.append(at(new))
+            name, axis = group[0]
+            if shapes[name][axis] > 1 or fits(at(new)):
+                found.append(at(new))
         if len(found) >= 6:
             break
     return found

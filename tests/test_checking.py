@@ -611,3 +611,20 @@ def test_regularisation_counted_twice_is_no_missing_derivative():
     assert result.formula.failed
     assert "missing" not in result.diagnosis[0]
     assert "counted twice" in result.diagnosis[0]
+
+
+def _columns(dy, w, x, b):
+    d = dy * (1 - np.tanh(w @ x + b) ** 2)
+    return d @ x.T, w.T @ d, d
+
+
+def test_column_vectors_stay_columns():
+    result = check(_columns, forward=lambda w, x, b: np.tanh(w @ x + b), shapes={"w": (2, 3), "x": (3, 1), "b": (2, 1)})
+    assert result.passed, str(result)
+
+
+def test_batch_of_one_does_not_hide_a_mean():
+    def backward(dy, x, w):
+        return (dy @ w.T) / len(x), x.T @ dy
+
+    assert check(backward, forward=_matmul, shapes={"x": (1, 4), "w": (4, 5)}).formula.failed
