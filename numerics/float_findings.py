@@ -14,7 +14,7 @@ from flint import arb
 from .exact_scalars import BITS, Ball
 from .findings import Comparison, Evidence, Finding, compact, show, stays_different
 from .probing import SPECIAL_VALUES, Point, Sampler, extreme_points, special_points
-from .subject import ExactRun, FloatRun, Subject, run_exact, run_floats
+from .subject import ExactRun, FloatRun, Subject, defined, run_exact, run_floats
 
 #: Thresholds of the code beyond this get a point of their own on their far side.
 FAR = 256
@@ -104,8 +104,8 @@ def measure(
             continue
         own = {n: run.yours[n] for n in refuted if run.yours[n] is not None and run.yours[n].shape == run.true[n].shape}
         run = replace(run, true={**run.true, **own})
-        if run.ties:
-            continue  # the derivative jumps here: the finding on kinks looks at it
+        if run.ties or not defined(run):
+            continue  # the derivative jumps here: the finding on kinks looks at it; or there is no forward pass
         for dtype in dtypes:
             try:
                 floats = run_floats(subject, point, run.upstream, dtype)

@@ -272,6 +272,11 @@ def run_exact(
     )
 
 
+def defined(run: ExactRun) -> bool:
+    """Tell whether forward itself is finite at this point: elsewhere there is no gradient to judge."""
+    return all(ball.value.is_finite() for output in run.outputs for ball in entries(output).reshape(-1))
+
+
 class Measured(Ball):
     """A float of a black box, with the radius within which it counts as the exact value: see ``MEASURED_BITS``."""
 

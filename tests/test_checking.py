@@ -628,3 +628,15 @@ def test_batch_of_one_does_not_hide_a_mean():
         return (dy @ w.T) / len(x), x.T @ dy
 
     assert check(backward, forward=_matmul, shapes={"x": (1, 4), "w": (4, 5)}).formula.failed
+
+
+def test_points_where_forward_is_not_finite_are_not_judged():
+    def backward(dy, x):
+        n = np.linalg.norm(x)
+        return dy / n - x * np.sum(dy * x) / n**3
+
+    result = check(backward, forward=lambda x: x / np.linalg.norm(x), shapes={"x": (4,)})
+    assert result.passed, str(result)
+    result = check(lambda dy, x: dy / x, against="log(x)")
+    assert result.passed, str(result)
+    assert "no kink was met at" in result.kinks.why
