@@ -205,6 +205,19 @@ def _must_run(subject: Subject, point: Point) -> None:
         raise InputError(f"forward raised {type(error).__name__}: {text}") from None
     if any(o is None for o in outputs):
         raise InputError("forward returned None: it must return the output")
+    for k, output in enumerate(outputs):
+        if not _numeric(output):
+            raise InputError(
+                f"forward returned {len(outputs)} value{'s' * (len(outputs) > 1)}, of which number {k + 1} is no array "
+                f"of numbers ({type(output).__name__}): return the output, a tuple of outputs, or (output, cache)"
+            )
+
+
+def _numeric(value: object) -> bool:
+    try:
+        return np.asarray(value).dtype.kind in "biuf"
+    except (TypeError, ValueError):
+        return False
 
 
 def _is_random(subject: Subject, point: Point) -> bool:

@@ -304,10 +304,23 @@ def counterexample(
     yours, true = trial.yours[name], trial.true[name]
     if outcome.why.get(name):
         return Counterexample(name, (), outcome.why[name], f"shape {true.shape}", trial)
-    return Counterexample(name, spot, show(yours[spot].value), show(true[spot].value), trial)
+    return Counterexample(name, spot, *show_apart(yours[spot].value, true[spot].value), trial)
 
 
-def show(value: arb) -> str:
+def show_apart(a: arb, b: arb) -> tuple[str, str]:
+    """Write two enclosures with as many digits as tell them apart.
+
+    >>> show_apart(arb(1), 1 + arb(2) ** -30)
+    ('1', '1.00000000093')
+    """
+    for digits in (6, 12, 18, 30, 60, 100):
+        shown = show(a, digits), show(b, digits)
+        if shown[0] != shown[1]:
+            break
+    return shown
+
+
+def show(value: arb, digits: int = 6) -> str:
     """Write an enclosure with the digits that a reader compares.
 
     >>> show(arb(1) / 3)
@@ -316,7 +329,7 @@ def show(value: arb) -> str:
     number = value.mid()
     if abs(number) < arb(2) ** -150:  # the shift of a one-sided limit, or the radius of a zero
         return "0"
-    text = number.str(6, radius=False)
+    text = number.str(digits, radius=False)
     return "0" if text in ("0", "0e-1") else text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 

@@ -92,7 +92,7 @@ def measure(
     worst = {(dtype, group): Worst() for dtype in dtypes for group in ("generic", "adversarial")}
     lost: dict[str, Worst] = {}
     broken: list[tuple[float, str]] = []
-    count = 0
+    count = finite = 0
     thresholds = evidence.thresholds if evidence is not None else ()
     for point in float_points(sampler, elementwise, seed, thresholds):
         progress("floats")
@@ -112,6 +112,7 @@ def measure(
             except Exception as error:
                 broken.append((0.0, f"{dtype}: raises {type(error).__name__} for {point.label}"))
                 continue
+            finite += all(np.isfinite(np.asarray(g, dtype=float)).any() for g in _values(floats))
             count += 1
             group = "generic" if point.label == "generic" else "adversarial"
             here, trouble = _errors(subject, run, floats, dtype, elementwise)
@@ -123,7 +124,7 @@ def measure(
             bad = here.relative > float(np.finfo(dtype).eps) ** 0.5 and (elementwise or group == "generic")
             if bad and (dtype not in lost or here.size < lost[dtype].size):
                 lost[dtype] = here
-    return _float_finding(worst, lost, dtypes, count, refuted), _domain_finding(
+    return _float_finding(worst, lost, dtypes, finite, refuted), _domain_finding(
         [text for _, text in sorted(broken)], count
     )
 
@@ -158,6 +159,10 @@ def _widest_gap(yours: Any, true: Any, elementwise: bool) -> tuple[int, ...] | N
         if relative > best:
             best, place = relative, spot
     return place
+
+
+def _values(floats: FloatRun) -> list[Any]:
+    return [g for g in floats.gradients.values() if g is not None and np.asarray(g).dtype.kind in "biuf"]
 
 
 def _cancelled(run: ExactRun) -> bool:

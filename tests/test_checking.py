@@ -640,3 +640,23 @@ def test_points_where_forward_is_not_finite_are_not_judged():
     result = check(lambda dy, x: dy / x, against="log(x)")
     assert result.passed, str(result)
     assert "no kink was met at" in result.kinks.why
+
+
+def test_forward_that_returns_more_than_output_and_cache_is_one_clear_line():
+    def forward(x, g):
+        return x * g, (x, g, x[0]), x.mean(0), x.var(0)
+
+    with pytest.raises(InputError, match="number 2 is no array of numbers"):
+        check(
+            lambda dy, cache: (dy * cache[1], (dy * cache[0]).sum(0)), forward=forward, shapes={"x": (4, 3), "g": (3,)}
+        )
+
+
+def test_nan_gradient_has_no_float_verdict():
+    result = check(lambda dy, x: dy * np.nan, forward=lambda x: x * x, shapes={"x": (3,)})
+    assert not result.floats.ok
+
+
+def test_counterexample_shows_the_digits_that_differ():
+    result = check(lambda dy, x: dy * 2 * x * (1 + 1e-12), forward=lambda x: x * x, shapes={"x": (3,)})
+    assert result.counterexample.yours != result.counterexample.true
