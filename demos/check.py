@@ -6,7 +6,7 @@ import importlib.util
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -214,18 +214,19 @@ def command(context: click.Context, target: str, seed: int, as_json: bool, **giv
     if sum(each is not None for each in (test, explained, replay)) > 1:
         raise InputError("give one of --mutate, --explain and --replay")
     modules: dict[str, ModuleType] = {}
-    arguments = read_arguments(target, modules=modules, seed=seed, **given)
-    if test is not None or explained is not None:
-        ok = show_score(arguments, test or explained, explained is not None, modules, as_json)
-    elif replay is not None:
-        ok = show_replay(arguments, replay, as_json)
-    else:
-        from ..numerics.checking import check
+    with redirect_stdout(sys.stderr):  # what the checked code prints is not our output
+        arguments = read_arguments(target, modules=modules, seed=seed, **given)
+        if test is not None or explained is not None:
+            ok, data, text = scored(arguments, test or explained, explained is not None, modules)
+        elif replay is not None:
+            ok, data, text = replayed(arguments, replay)
+        else:
+            from ..numerics.checking import check
 
-        with slow_progress(as_json) as progress:
-            result = check(**arguments, progress=progress)
-        emit(result.as_dict(), as_json, str(result))
-        ok = result.passed
+            with slow_progress(as_json) as progress:
+                result = check(**arguments, progress=progress)
+            ok, data, text = result.passed, result.as_dict(), str(result)
+    emit(data, as_json, text)
     if not ok:
         context.exit(1)
 
@@ -293,22 +294,20 @@ def _task(arguments: dict[str, Any]) -> Any:
     return prepare(**{n: arguments[n] for n in names}, shapes=None)
 
 
-def show_score(
-    arguments: dict[str, Any], target: str, explained: bool, modules: dict[str, ModuleType], as_json: bool
-) -> bool:
-    """Print a mutation score, or what a test's inputs could not have seen; true if no mistake survives."""
+def scored(
+    arguments: dict[str, Any], target: str, explained: bool, modules: dict[str, ModuleType]
+) -> tuple[bool, dict[str, Any], str]:
+    """Return a mutation score, or what a test's inputs could not have seen: whether no mistake survives, data, text."""
     from ..numerics.mutation import explain, mutation_score
 
     test = load_function(target, "test_backward", modules)
     score = (explain if explained else mutation_score)(_task(arguments), test)
-    emit(score.as_dict(), as_json, str(score))
-    return not score.survived
+    return not score.survived, score.as_dict(), str(score)
 
 
-def show_replay(arguments: dict[str, Any], text: str, as_json: bool) -> bool:
-    """Print both sides at one counterexample; true if they agree."""
+def replayed(arguments: dict[str, Any], text: str) -> tuple[bool, dict[str, Any], str]:
+    """Return both sides at one counterexample: whether they agree, data, text."""
     from ..numerics.replaying import replay
 
     agreed, shown, data = replay(_task(arguments), text)
-    emit({"agreed": agreed, "gradients": data}, as_json, shown)
-    return agreed
+    return agreed, {"agreed": agreed, "gradients": data}, shown

@@ -299,7 +299,8 @@ def _formula(
         why = f"floats equal to {min(evidence.digits, 16)} digits at {evidence.points} points, {shapes} shapes{varied}"
         return Finding("ok", why, "MEASURED"), dict.fromkeys(subject.wrt, "MEASURED")
     if evidence.rounding:
-        text += f"; the constants in {', '.join(sorted(evidence.rounding))} are rounded"
+        names = ", ".join(sorted(evidence.rounding))
+        text = f"{names}: equal with its constants rounded, at {evidence.points} points, {shapes} shapes{varied}"
         return Finding("ok", text, "EXACT up to the rounding of constants"), verdicts
     if proof is not None and proof.complete:
         return Finding("ok", f"{proof.why}; {text}", "PROVED for all shapes"), verdicts

@@ -112,7 +112,8 @@ def compare(run: ExactRun) -> Comparison:
                 outcome[name], why[name] = "different", f"has the shape {yours.shape}, expected {true.shape}"
                 continue
         outcome[name], why[name], entry[name], agreed = _compare_arrays(yours, true)
-        digits = min(digits, agreed)
+        if outcome[name] == "same":
+            digits = min(digits, agreed)
     return Comparison(outcome, why, entry, digits)
 
 

@@ -165,3 +165,12 @@ def test_code_that_calls_exit_never_passes_and_is_named(capsys, tmp_path, name):
     status, out, err = _check(capsys, f"{file}::backward", "--forward", f"{file}::forward", "--shape", "x=3")
     assert status in (1, 2)
     assert f"{name} called sys.exit(0)" in out + err
+
+
+def test_prints_of_the_checked_code_go_to_stderr(capsys, tmp_path):
+    file = tmp_path / "noisy.py"
+    file.write_text("def forward(x): return x * x\ndef backward(dy, x):\n    print('noise')\n    return dy * 2 * x\n")
+    status, out, err = _check(capsys, f"{file}::backward", "--forward", f"{file}::forward", "--shape", "x=3", "--json")
+    assert status == 0
+    assert json.loads(out)["passed"]
+    assert "noise" in err
