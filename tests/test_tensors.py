@@ -345,3 +345,14 @@ def test_axis_sizes_may_be_integers():
     assert isinstance(three, Axis)
     assert P.constant(3) == normal_form((0 * v + 1).sum("c"))
     assert slot(0) != slot(1)
+
+
+def test_a_normal_form_without_end_is_unsupported(monkeypatch):
+    """A rule that never comes to rest is told as undecided: no traceback reaches a person."""
+
+    def endless(*_):
+        return endless()
+
+    monkeypatch.setattr("backproof.theory.normal_form._form", endless)
+    with pytest.raises(Unsupported, match="nests too deeply"):
+        normal_form(Input("x", (axis("n"),)))

@@ -26,10 +26,13 @@ _CONSTANTS = (sympy.pi, sympy.EulerGamma, sympy.Catalan, sympy.GoldenRatio)
 def normal_form(tensor: Tensor, *, opaque: frozenset[str] = frozenset()) -> Poly:
     """The normal form of a tensor expression; names in ``opaque`` are kept as they are, others are opened.
 
-    Raises Unsupported if an expression grows beyond the bounds on its size and on the work.
+    Raises Unsupported if an expression grows beyond the bounds on its size, its nesting and the work.
     """
     Work.done = 0
-    return _form(tensor, opaque)
+    try:
+        return _form(tensor, opaque)
+    except RecursionError:  # rules that call each other without end, or a very deep nesting: undecided, never a crash
+        raise Unsupported("an expression whose normal form nests too deeply") from None
 
 
 def _form(tensor: Tensor, opaque: frozenset[str]) -> Poly:
