@@ -356,3 +356,10 @@ def test_a_normal_form_without_end_is_unsupported(monkeypatch):
     monkeypatch.setattr("backproof.theory.normal_form._form", endless)
     with pytest.raises(Unsupported, match="nests too deeply"):
         normal_form(Input("x", (axis("n"),)))
+
+
+def test_a_factor_that_does_not_leave_a_logarithm_stays_in_it():
+    """With an idempotent b, 1 + b comes back each time it is taken out of the argument: that once went on without end."""
+    tensor = log((1 / (mask**2 + 1) + (x - mask)) ** 2 + eps)
+    back = Writer(all_axes(tensor)).write(normal_form(tensor)).expand(tensor.axes)
+    agree_at_points(tensor, back, sizes={"N": 2, "I": 3})

@@ -246,6 +246,9 @@ def logarithm(p: Poly) -> Poly:
     else:
         scale, shared = content(p, positive_only=True)
         rest = (p * monomial({a: as_exponent(-k) for a, k in shared.items()})).scaled(1 / scale)
+        if shared.keys() & content(rest, positive_only=True)[1].keys():
+            # An idempotent beside the factor brings it back (b·(1 + b)⁻¹ times 1 + b): it does not leave, so it stays.
+            shared, rest = {}, p.scaled(1 / scale)
     parts = (
         [logarithm(rest)]
         if rest != p and rest != UNIT
