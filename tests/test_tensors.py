@@ -359,7 +359,7 @@ def test_a_normal_form_without_end_is_unsupported(monkeypatch):
 
 
 def test_a_factor_that_does_not_leave_a_logarithm_stays_in_it():
-    """With an idempotent b, 1 + b comes back each time it is taken out of the argument: that once went on without end."""
+    """With an idempotent b, 1 + b comes back whenever it is taken out of the argument: the rule must come to rest."""
     tensor = log((1 / (mask**2 + 1) + (x - mask)) ** 2 + eps)
     back = Writer(all_axes(tensor)).write(normal_form(tensor)).expand(tensor.axes)
     agree_at_points(tensor, back, sizes={"N": 2, "I": 3})
