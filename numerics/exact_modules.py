@@ -16,6 +16,7 @@ import sysconfig
 import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -334,10 +335,10 @@ def _is_library(module: Any) -> bool:
     if module is None:
         return True
     path = getattr(module, "__file__", None) or ""
-    paths = sysconfig.get_paths()
     return (
         not path
-        or path.startswith((paths["stdlib"], paths["purelib"], paths["platlib"]))
+        or path.startswith(sysconfig.get_paths()["stdlib"])
+        or not {"site-packages", "dist-packages"}.isdisjoint(Path(path).parts)  # of any environment, an outer one too
         or "backproof" in module.__name__
     )
 

@@ -209,3 +209,15 @@ def test_from_scratch_layers_are_proved_at_their_shapes(backward, forward, input
     assert result.formula.grade == "PROVED at these shapes", str(result)
     assert not result.domain.failed
     assert not result.contract.failed
+
+
+def test_libraries_of_an_outer_environment_are_left_alone(tmp_path):
+    from types import ModuleType
+
+    from backproof.numerics.exact_modules import _is_library
+
+    outer, own = ModuleType("outer"), ModuleType("own")
+    outer.__file__ = str(tmp_path / "lib" / "python3.11" / "site-packages" / "outer" / "__init__.py")
+    own.__file__ = str(tmp_path / "own.py")
+    assert _is_library(outer)
+    assert not _is_library(own)
