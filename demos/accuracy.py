@@ -117,9 +117,12 @@ def _as_data(entry: dict[str, Any]) -> dict[str, Any]:
 @click.option("--target", type=click.Choice(["cpu", "numpy"]), default="cpu", show_default=True)
 @click.option("--points", type=click.IntRange(10, 1_000_000), default=1_000, show_default=True, help="Sample size.")
 @click.option("--compare/--no-compare", default=True, show_default=True, help="Measure the formula as written, too.")
-@click.option("--exhaustive", is_flag=True, help="Every float32 input, value and first derivative; can be resumed.")
+@click.option("--exhaustive", is_flag=True, help="Every float32 input; can be resumed.")
 @click.option("--stride", type=click.IntRange(1, 2**31), default=1, show_default=True, help="Every n-th float32 only.")
-@click.option("--against", type=click.Choice(["numpy", "torch"]), help="With --exhaustive: measure theirs beside it.")
+@click.option(
+    "--against", type=click.Choice(["numpy", "torch", "jax"]), help="With --exhaustive: measure theirs beside it."
+)
+@click.option("--threads", type=click.IntRange(1, 1024), help="With --exhaustive: threads (all processors).")
 @seed_option
 @json_option
 def command(
@@ -132,6 +135,7 @@ def command(
     exhaustive: bool,
     stride: int,
     against: str | None,
+    threads: int | None,
     seed: int,
     as_json: bool,
 ) -> int:
@@ -140,20 +144,22 @@ def command(
     Every exponent, neighbours of kinks, roots, overflow and underflow points, and random points. "As written" is the
     formula printed for NumPy with nothing made stable. Exit status 1 if a promised bound is broken.
 
-    --exhaustive compares every float32 input with the float64 kernel, whose own error is measured in the same run, and
-    encloses the exact value wherever that does not decide. An interrupted run goes on where it stopped.
+    --exhaustive holds value, first and second derivative at every float32 input against the float64 kernel, whose own
+    error is measured in the same run, and decides exactly wherever that does not. With --all, rows with parameters are
+    measured at other values too, and --json prints one object a line as rows are done. An interrupted run goes on where
+    it stopped.
     """
     if every == (formula is not None):
         raise InputError("accuracy: name one activation or formula, or --all")
     rows = list(ACTIVATIONS.values()) if every else [activation(formula or "")]
     if exhaustive:
-        from .every_float import exhaust
+        from .every_float import exhaust, whole_table
 
         if dtype != "float32" or target != "cpu":
             raise InputError("accuracy: --exhaustive is for --dtype float32 on the CPU (2**64 inputs are too many)")
-        return exhaust(rows, stride, against, as_json)
-    if stride != 1 or against is not None:
-        raise InputError("accuracy: --stride and --against go with --exhaustive")
+        return exhaust(whole_table() if every else rows, stride, against, as_json, threads=threads)
+    if stride != 1 or against is not None or threads is not None:
+        raise InputError("accuracy: --stride, --against and --threads go with --exhaustive")
     report: list[dict[str, Any]] = []
     kept = True
     for row in rows:

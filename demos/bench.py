@@ -71,25 +71,17 @@ def _plain_numba(row: Activation, points: Array) -> Contestant:
     return lambda: namespace["run"](points, *out)
 
 
-#: row -> what PyTorch calls it, in torch or torch.nn.functional.
-TORCH = {
-    "relu": "relu", "sigmoid": "sigmoid", "tanh": "tanh", "silu": "silu", "gelu": "gelu", "mish": "mish",
-    "softplus": "softplus", "elu": "elu", "selu": "selu", "celu": "celu", "softsign": "softsign",
-    "hard_swish": "hardswish", "hard_sigmoid": "hardsigmoid", "hard_tanh": "hardtanh", "relu6": "relu6",
-    "log_sigmoid": "logsigmoid", "tanhshrink": "tanhshrink", "softshrink": "softshrink", "hardshrink": "hardshrink",
-    "leaky_relu": "leaky_relu", "erf": "erf", "arctan": "arctan", "sin": "sin", "cos": "cos",
-}  # fmt: skip
-
-
 def _torch(row: Activation, points: Array) -> Contestant | None:
     """PyTorch's forward and backward, if it is installed and has the function."""
-    if row.name not in TORCH:
-        return None
+    from ..numerics.contestants import has, torch_function
+
     try:
         import torch
     except ImportError:
         return None
-    function = getattr(torch, TORCH[row.name], None) or getattr(torch.nn.functional, TORCH[row.name])
+    if not has(row, "torch"):
+        return None
+    function = torch_function(row)
     tensor = torch.from_numpy(points.copy()).requires_grad_(True)
     ones = torch.ones_like(tensor)
 
