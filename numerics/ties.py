@@ -5,8 +5,8 @@ the million in two ways, and each has a law that decides without balls:
 
 * a branch that is a polynomial of degree ≤ 2 with rational coefficients: (a·x² + b·x + c)/q − t has the sign of
   a·x² + b·x + c − q·t, a sum of four numbers that float64 holds exactly, whose sign Shewchuk's exact sum gives;
-* near 0, where f = c₁·x + r(x) with c₁ = p/q: for |x| ≤ 2⁻¹¹² the value p·x − q·t is a multiple of 2⁻¹⁵⁰ and the
-  remainder smaller than any of those, so that it decides only where p·x = q·t. Its sign comes from the next
+* near 0, where f = c₁·x + r(x) with c₁ = p/q: p·x − q·t is exact in float64 where the two are close, and it decides
+  unless it is smaller than q·|r|. Where it is 0, the sign of r decides. That, and |r| ≤ M·x², come from the next
   derivative that is not 0 at 0, enclosed in a ball over all these x at once.
 
 What no law covers is enclosed point by point (:func:`side_in_balls`).
@@ -33,8 +33,8 @@ from ..theory.symbols import x
 
 Array = npt.NDArray[Any]
 
-#: Where the law near 0 holds, and the largest coefficient for which its products and the polynomials' are exact.
-TINY, LARGEST = 2.0**-112, 2**5
+#: Where the law near 0 holds, and the largest coefficients for which x², x and a tie times it are exact.
+TINY, LARGEST_SQUARE, LARGEST = 2.0**-20, 2**5, 2**25
 #: Bits at which a point is enclosed, in turn.
 PRECISIONS = (160, 400, 1_400)
 #: The answer "not known".
@@ -43,7 +43,7 @@ UNKNOWN = 2
 
 @dataclass(frozen=True)
 class Law:
-    """f = (a·x² + b·x + c)/q + (nothing, or a remainder of sign ``rest``) for low < x < high."""
+    """f = (a·x² + b·x + c)/q + r for low < x < high, r of sign ``rest`` (0: nothing) and at most ``most``·x²."""
 
     low: float
     high: float
@@ -52,6 +52,7 @@ class Law:
     c: float
     q: float
     rest: int = 0
+    most: float = 0.0
 
 
 @lru_cache(maxsize=256)
@@ -85,7 +86,7 @@ def _polynomial(piece: Piece) -> Law | None:
     low, high = _exact(piece.left), _exact(piece.right)
     q = sympy.ilcm(1, *(c.q for c in poly.all_coeffs()))
     a, b, c = (int(poly.coeff_monomial(x**k) * q) for k in (2, 1, 0))
-    if low is None or high is None or abs(a) > LARGEST or max(abs(b), abs(c), q) > 2**25:
+    if low is None or high is None or abs(a) > LARGEST_SQUARE or max(abs(b), abs(c), q) > LARGEST:
         return None
     return Law(low, high, float(a), float(b), float(c), float(q))
 
@@ -97,24 +98,24 @@ def _near_zero(piece: Piece, side: int) -> Law | None:
         return None
     slope = piece.expr.diff(x)
     value, c1 = piece.expr.subs(x, 0), slope.subs(x, 0)
-    if value != 0 or not c1.is_Rational or max(abs(c1.p), c1.q) > 2**25:
+    if value != 0 or not c1.is_Rational or max(abs(c1.p), c1.q) > LARGEST:
         return None
-    rest = _sign_of_remainder(slope, side)
-    return None if rest is None else Law(low, high, 0.0, float(c1.p), 0.0, float(c1.q), rest)
+    rest = _remainder(slope, side)
+    return None if rest is None else Law(low, high, 0.0, float(c1.p), 0.0, float(c1.q), *rest)
 
 
-def _sign_of_remainder(slope: sympy.Expr, side: int) -> int | None:
-    """The sign of f − c₁x on one side of 0: that of f⁽ᵏ⁾·xᵏ for the first k ≥ 2 with f⁽ᵏ⁾(0) ≠ 0."""
+def _remainder(slope: sympy.Expr, side: int) -> tuple[int, float] | None:
+    """The sign of f − c₁x on one side of 0, that of f⁽ᵏ⁾·xᵏ for the first k ≥ 2 with f⁽ᵏ⁾(0) ≠ 0, and M."""
     derivative = slope
     for k in range(2, 6):
         derivative = derivative.diff(x)
         with flint.ctx.workprec(300):
-            radius = arb(2) ** -113
+            radius = arb(TINY) / 2
             over = ball_function(derivative)(arb((side * radius).mid(), radius.mid()))
-            if over.is_nan() or not abs(over) < arb(2) ** 40:
+            if not over.is_finite():
                 return None
         if over > 0 or over < 0:
-            return (1 if over > 0 else -1) * side**k
+            return (1 if over > 0 else -1) * side**k, float(abs(over).upper()) * TINY ** (k - 2)
         if derivative.subs(x, 0) != 0:
             return None
     return None
@@ -131,7 +132,10 @@ def sides(row: Activation, order: int, points: Array, ties: Array) -> Array:
         if covered.size:
             v, t = points[covered], ties[covered]
             signs = _sign_of_sum(np.stack([law.a * v * v, law.b * v, np.full(v.size, law.c), -law.q * t]))
-            answer[covered] = np.where(signs == 0, law.rest, signs)
+            if law.rest:
+                far = abs(law.b * v - law.q * t) > law.q * law.most * v * v  # M is twice what Taylor's formula needs
+                signs = np.where(signs == 0, law.rest, np.where(far | (signs == law.rest), signs, UNKNOWN))
+            answer[covered] = signs
     return answer
 
 

@@ -104,12 +104,19 @@ def test_subnormal_ties_are_decided_as_balls_decide_them():
 
 
 @pytest.mark.parametrize(
-    "name", ["hard_swish", "hard_sigmoid", "squared_relu", "leaky_relu", "sigmoid", "gelu", "tanh"]
+    "name", ["hard_swish", "hard_sigmoid", "squared_relu", "leaky_relu", "sigmoid", "gelu", "tanh", "elu(alpha=7/4)"]
 )
 @pytest.mark.parametrize("order", [0, 1, 2])
 def test_laws_agree_with_balls(name, order):
     row, rng = activation(name), np.random.default_rng(5)
-    points = np.concatenate([rng.uniform(-4, 4, 60), rng.uniform(-1, 1, 60) * 2.0**-127, [2.0**-149, -(2.0**-149)]])
+    points = np.concatenate(
+        [
+            rng.uniform(-4, 4, 60),
+            rng.uniform(-1, 1, 60) * 2.0**-127,
+            rng.uniform(-1, 1, 90) * 2.0 ** -rng.integers(14, 60, 90),
+            [2.0**-149, -(2.0**-149)],
+        ]
+    )
     points = points.astype(np.float32).astype(np.float64)
     exact = exact_function(row, order)
     values = kernel(row).derivative(points, order)
