@@ -1,166 +1,170 @@
-"""``backproof bench``: time of value and first derivative, the generated kernel beside what people would write or call.
-
-Every contestant computes f(x) and f′(x) for the same array. Rounds are interleaved (one call of each contestant per
-round), so a slow moment of the machine hits all of them; the median is reported with the quartiles as its spread.
-"""
+"""``backproof bench``: time of value and first derivative, ours beside what people would write or call."""
 
 from __future__ import annotations
 
 import platform
-import statistics
-import time
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
-import numpy.typing as npt
 
-from ..theory.activations import ACTIVATIONS, Activation, activation
+from ..theory.activations import ACTIVATIONS, activation
 from ..theory.errors import InputError, Unsupported
-from .options import emit, json_option, progress, seed_option
+from .options import emit, json_option, output_option, progress, seed_option
 
-Array = npt.NDArray[Any]
-Contestant = Callable[[], object]
 DEFAULT = ("relu", "sigmoid", "tanh", "silu", "gelu", "mish", "softplus", "elu")
+MOST_ENTRIES = 100_000_000
+#: Columns of the table: contestant, heading.
+HEADINGS = {
+    "backproof, fast": "fast",
+    "copy": "copy",
+    "torch, eager": "PyTorch",
+    "jax, jitted": "JAX",
+    "numpy, as written": "NumPy",
+    "numexpr": "numexpr",
+    "numba, as written": "Numba",
+}
 
 
-def contestants(row: Activation, points: Array) -> dict[str, Contestant]:
-    """What is raced: each computes value and derivative of ``row`` at ``points``, into memory it has where it can."""
-    from ..numerics.kernels import kernel
-
-    compiled, out = kernel(row, points.dtype.name), (np.empty_like(points), np.empty_like(points))
-    found: dict[str, Contestant] = {
-        "backproof": lambda: compiled.value_and_derivative(points, out=out),
-        "numpy, as written": _numpy(row, points),
-        "numba, as written": _plain_numba(row, points),
-        "copy": lambda: np.copyto(out[0], points),
-    }
-    torch = _torch(row, points)
-    return found | ({"torch, eager": torch} if torch else {})
-
-
-def _programs(row: Activation) -> Any:
-    from ..theory.lowering import lower
-    from ..theory.symbols import x
-
-    return lower({"value": row.expr, "derivative": row.derivative(1)}, (x,))
+def sizes_of(text: str) -> tuple[int, ...]:
+    """The sizes in "1e3,1e4,1000000"; raises :class:`InputError` naming what is none."""
+    sizes = []
+    for part in text.split(","):
+        try:
+            number = float(part)
+        except ValueError:
+            number = float("nan")
+        if not (1 <= number <= MOST_ENTRIES and number == int(number)):
+            raise InputError(f"--sizes: {part.strip()!r} is no whole number from 1 to {MOST_ENTRIES}, such as 1e6")
+        sizes.append(int(number))
+    return tuple(sizes)
 
 
-def _numpy(row: Activation, points: Array) -> Contestant:
-    from ..numerics.targets.numpy import print_source
+def measure(
+    names: tuple[str, ...], dtypes: tuple[str, ...], sizes: tuple[int, ...], rounds: int, seed: int, target: str,
+    *, fast: bool, threads: int | None, quiet: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """All races as plain data: one entry for each dtype and size."""
+    from ..numerics.racing import processors, raced, raced_on_cuda, summary
 
-    namespace: dict[str, Any] = {}
-    exec(compile(print_source(_programs(row), dtype=points.dtype.name), "<generated>", "exec"), namespace)
-
-    def run() -> object:
-        with np.errstate(all="ignore"):
-            return namespace["run"](points)
-
-    return run
-
-
-def _plain_numba(row: Activation, points: Array) -> Contestant:
-    """The formula printed for Numba as it stands, in one thread."""
-    from ..numerics.targets.numba_cpu import print_source
-
-    namespace: dict[str, Any] = {}
-    source = print_source(_programs(row), dtype=points.dtype.name, cache=False, functions="library")
-    exec(compile(source, "<generated>", "exec"), namespace)
-    out = (np.empty_like(points), np.empty_like(points))
-    return lambda: namespace["run"](points, *out)
+    races = []
+    with processors(threads) as used, progress("racing", len(names) * len(dtypes) * len(sizes), quiet=quiet) as advance:
+        for dtype in dtypes:
+            for size in sizes:
+                results: dict[str, Any] = {}
+                for name in names:
+                    row = activation(name)
+                    if target == "cuda":
+                        results[row.name] = raced_on_cuda(row, dtype, size, rounds)
+                    else:
+                        results[row.name] = raced(row, dtype, size, rounds, seed=seed, fast=fast)
+                    advance(1)
+                races.append({"dtype": dtype, "size": size, "results": results, "summary": summary(results)})
+    return {"rounds": rounds, "target": target, "threads": used, "machine": _machine(), "races": races}
 
 
-def _torch(row: Activation, points: Array) -> Contestant | None:
-    """PyTorch's forward and backward, if it is installed and has the function."""
-    from ..numerics.contestants import has, torch_function
-
+def _machine() -> str:
+    """The processor's name, where the system tells it."""
     try:
-        import torch
-    except ImportError:
-        return None
-    if not has(row, "torch"):
-        return None
-    function = torch_function(row)
-    tensor = torch.from_numpy(points.copy()).requires_grad_(True)
-    ones = torch.ones_like(tensor)
-
-    def run() -> object:
-        return torch.autograd.grad(function(tensor), tensor, ones)
-
-    return run
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
 
 
-def race(runners: dict[str, Contestant], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every call, by contestant; one call of each to warm up, then interleaved rounds."""
-    for run in runners.values():
-        run()
-    times: dict[str, list[float]] = {name: [] for name in runners}
-    for _ in range(rounds):
-        for name, run in runners.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-    return times
-
-
-def _figures(seconds: list[float], size: int) -> dict[str, float]:
-    low, middle, high = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else (seconds[0],) * 3
-    return {"median_ms": middle * 1e3, "low_ms": low * 1e3, "high_ms": high * 1e3, "ns_per_entry": middle / size * 1e9}
-
-
-def measure(names: tuple[str, ...], dtype: str, size: int, rounds: int, seed: int) -> dict[str, Any]:
-    """The whole race as plain data."""
-    points = np.random.default_rng(seed).normal(0, 3, size).astype(dtype)
-    results = {}
-    with progress("racing", len(names)) as advance:
-        for name in names:
-            row = activation(name)
-            times = race(contestants(row, points), rounds)
-            results[row.name] = {contestant: _figures(t, size) for contestant, t in times.items()}
-            advance(1)
-    return {"dtype": dtype, "size": size, "rounds": rounds, "machine": platform.processor() or platform.machine(),
-            "results": results}  # fmt: skip
-
-
-def table(data: dict[str, Any]) -> str:
-    """Medians in milliseconds with quartiles, and how many times longer than the generated kernel."""
-    lines = [f"value and first derivative of {data['size']} {data['dtype']} entries, N(0, 9); median [quartiles] ms"]
-    for name, by in data["results"].items():
-        lines.append(name)
-        own = by["backproof"]["median_ms"]
-        for contestant, f in by.items():
-            spread = f"{f['median_ms']:9.3f} [{f['low_ms']:.3f}, {f['high_ms']:.3f}]"
-            ratio = "" if contestant == "backproof" else f"{f['median_ms'] / own:8.2f}×"
-            lines.append(f"  {contestant:18}{spread:32}{f['ns_per_entry']:8.2f} ns/entry{ratio}")
+def text(data: dict[str, Any]) -> str:
+    """Every race as a table."""
+    where = f"on {data['machine']}, {data['threads']} threads" if data["target"] == "cpu" else "on the GPU"
+    lines = [
+        f"value and first derivative in one pass {where}: median of {data['rounds']} interleaved rounds [quartiles];"
+    ]
+    lines += ["others: how many times as long as backproof (copy: of one array, below 1)"]
+    for one in data["races"]:
+        lines += ["", *table(one)]
     return "\n".join(lines)
+
+
+def table(one: dict[str, Any]) -> list[str]:
+    """One dtype and size: a line a row of activations, then the geometric mean and the least ratio of each column."""
+    found = {name for by in one["results"].values() for name in by} - {"backproof"}
+    names = [name for name in HEADINGS if name in found] + sorted(found - set(HEADINGS))
+    rows: list[tuple[str, ...]]
+    rows = [(f"{one['dtype']}, {one['size']:,}", "ms", "", "ns/entry", "GB/s", *(HEADINGS.get(n) or n for n in names))]
+    for row, by in one["results"].items():
+        own = by["backproof"]
+        spread = f"[{own['low_ms']:.4g}, {own['high_ms']:.4g}]"
+        cells = [f"{by[n]['median_ms'] / own['median_ms']:.2f}" if n in by else "–" for n in names]
+        speed = (f"{own['median_ms']:.4g}", spread, f"{own['ns_per_entry']:.2f}", f"{own['gigabytes_per_s']:.1f}")
+        rows.append((row, *speed, *cells))
+    if len(one["results"]) > 1:
+        of = one["summary"]
+        rows.append(("geometric mean", "", "", "", "", *(f"{of[n]['geometric_mean']:.2f}" for n in names)))
+        rows.append(("least", "", "", "", "", *(f"{of[n]['least']:.2f}" for n in names)))
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    if len(one["results"]) > 1:
+        least = ", ".join(f"{HEADINGS.get(n, n)} {one['summary'][n]['least_row']}" for n in names)
+        lines.append(f"(least at: {least})")
+    return lines
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("formulas", metavar="[NAME|FORMULA]...", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Every activation of the table.")
-@click.option("--dtype", type=click.Choice(["float64", "float32"]), default="float32", show_default=True)
-@click.option("--size", type=click.IntRange(1, 100_000_000), default=1_000_000, show_default=True, help="Entries.")
 @click.option(
-    "--rounds", type=click.IntRange(1, 10_000), default=15, show_default=True, help="Calls of each contestant."
+    "--dtype",
+    type=click.Choice(["float64", "float32", "both"]),
+    default="float32",
+    show_default=True,
 )
+@click.option("--size", type=click.IntRange(1, MOST_ENTRIES), default=1_000_000, show_default=True, help="Entries.")
+@click.option("--sizes", help="Several sizes, as in 1e3,1e4,1e5,1e6,1e7.")
+@click.option("--rounds", type=click.IntRange(1, 10_000), default=15, show_default=True, help="Rounds of calls.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="Hold everybody to so many processors.")
+@click.option(
+    "--precision",
+    type=click.Choice(["default", "fast"]),
+    default="default",
+    show_default=True,
+    help="fast: race the kernels of at most 4 ULP, too.",
+)
+@click.option("--target", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @seed_option
+@output_option
 @json_option
 def command(
-    formulas: tuple[str, ...], every: bool, dtype: str, size: int, rounds: int, seed: int, as_json: bool
-) -> None:
+    formulas: tuple[str, ...], every: bool, dtype: str, size: int, sizes: str | None, rounds: int, threads: int | None,
+    precision: str, target: str, seed: int, output: Path | None, as_json: bool,
+) -> None:  # fmt: skip
     """Race the generated kernels: value and first derivative in one pass.
 
-    Beside them: the formula printed as it stands for NumPy and for Numba, PyTorch's forward and backward if it is
-    installed, and a copy of the array.
+    Beside them, where installed: PyTorch's forward and backward, JAX jitted, the formula as it stands in NumPy, numexpr
+    and Numba, and a copy of the array. Rounds are interleaved, so a slow moment of the machine hits all of them. The
+    picture (--output) shows GB/s beside the copy's.
     """
     if every and formulas:
         raise InputError("bench: name activations or --all, not both")
     names = tuple(ACTIVATIONS) if every else formulas or DEFAULT
     for name in names:
         activation(name)  # a wrong name is refused before anything is timed
+    chosen = sizes_of(sizes) if sizes else (size,)
+    dtypes = ("float32", "float64") if dtype == "both" else (dtype,)
     try:
-        data = measure(names, dtype, size, rounds, seed)
+        data = measure(
+            names, dtypes, chosen, rounds, seed, target, fast=precision == "fast", threads=threads, quiet=as_json
+        )
     except MemoryError:
-        raise Unsupported(f"bench: {size} entries do not fit into memory") from None
-    emit(data, as_json, lambda: table(data))
+        raise Unsupported(f"bench: {max(chosen)} entries do not fit into memory") from None
+    if output is not None:
+        from .bench_picture import roofline
+        from .pictures import save
+
+        save(roofline(data), output)
+    emit(data, as_json, lambda: text(data))

@@ -115,14 +115,3 @@ def test_command(tmp_path, capsys):
         assert run(wrong) == 2
         assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_bench_command(capsys):
-    assert run(["bench", "relu", "gelu", "--size", "500", "--rounds", "3", "--json"]) == 0
-    shown = capsys.readouterr().out
-    assert '"backproof"' in shown
-    assert '"numpy, as written"' in shown
-    assert run(["bench", "silu", "--size", "200", "--rounds", "1"]) == 0
-    assert "ns/entry" in capsys.readouterr().out
-    assert run(["bench", "nope"]) == 2
-    assert run(["bench", "relu", "--all"]) == 2
