@@ -60,9 +60,16 @@ def _numpy_source(program: Program, **options: Any) -> str:
     return print_source(program, **options)
 
 
+def _cuda_source(program: Program, **options: Any) -> str:
+    from .targets.cuda import print_source
+
+    return print_source(program, **options)
+
+
 TARGETS: dict[str, Target] = {
     "cpu": Target("cpu", _numba_source, in_place=True),
     "numpy": Target("numpy", _numpy_source, in_place=False),
+    "cuda": Target("cuda", _cuda_source, in_place=True),
 }
 
 
@@ -193,7 +200,7 @@ _KERNELS: dict[tuple[Any, ...], Kernel] = {}
 def kernel(spec: Any, dtype: str = "float64", target: str = "cpu", **parameters: Any) -> Kernel:
     """The kernel of an activation: a row's name, a formula in x, or a SymPy expression.
 
-    ``dtype`` is "float64" or "float32"; ``target`` "cpu" (Numba) or "numpy". Nothing is compiled before it is called.
+    ``dtype`` is "float64" or "float32"; ``target`` "cpu" (Numba), "cuda" (numba-cuda) or "numpy". Nothing is compiled before it is called.
     Raises :class:`InputError` for an unknown name, dtype, target or parameter, :class:`Unsupported` for a formula that
     cannot be compiled.
 
@@ -207,5 +214,13 @@ def kernel(spec: Any, dtype: str = "float64", target: str = "cpu", **parameters:
     lookup(TARGETS, target, "target")
     key = (row, name, target)
     if key not in _KERNELS:
-        _KERNELS[key] = Kernel(row, name, target)
+        _KERNELS[key] = _kind(target)(row, name, target)
     return _KERNELS[key]
+
+
+def _kind(target: str) -> type[Kernel]:
+    if target != "cuda":
+        return Kernel
+    from .cuda_kernels import CudaKernel
+
+    return CudaKernel

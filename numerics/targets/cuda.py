@@ -1,0 +1,124 @@
+"""Printer for CUDA (numba-cuda): one device function per entry, and two kernels that run it over arrays.
+
+``run`` reads and writes 16 bytes at a time where all arrays are aligned alike; ``run_each`` one entry at a time, for
+arrays that are not. Both are grid-stride loops over one-dimensional contiguous arrays, so any grid computes everything.
+Both sides of every select are computed: a warp whose threads differ would do so anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ...theory.errors import Unsupported
+from ...theory.lowering import Program
+from . import numba_cpu
+from .printing import INDENT, identifier, ordered, rounded
+
+#: Storage -> entries in an access of 16 bytes.
+LANES = {"float64": 2, "float32": 4}
+#: Where the device functions come from.
+_MODULE = f"{__package__.rsplit('.', 1)[0]}.device_functions"
+
+
+def _table(program: Program, dtype: str) -> dict[str, str]:
+    """The CPU's table, so that both round alike; products as calls, the C library's functions by their imported names."""
+    table, _ = numba_cpu._table(program, dtype)
+    table = {operation: text.replace("math.", "library_") for operation, text in table.items()}
+    table |= {"mul": "mul({0}, {1})", "pow": "library_pow({0}, {1})", "copysign": "copysign({0}, {1})"}
+    if dtype == "float32" and _of_inputs(program, numba_cpu.LIMITED):
+        table |= {operation: f"wide_{operation}({{0}})" for operation in numba_cpu.LIMITED}
+    return table
+
+
+def _of_inputs(program: Program, operations: Mapping[str, float]) -> bool:
+    """Whether these operations are applied to inputs alone, which have 24 bits."""
+    found = [node.operands[0] for node in program.nodes if node.operation in operations]
+    return bool(found) and all(program.nodes[place].operation == "input" for place in found)
+
+
+def print_source(
+    program: Program, *, dtype: str, scalars: Sequence[str] = (), title: str = "", precision: str = "default"
+) -> str:
+    """A module with ``entry``, ``run(inputs…, outputs…, head)`` and ``run_each(inputs…, outputs…)``.
+
+    ``head`` is the number of entries before the first aligned one. ``scalars`` names the inputs that are single
+    numbers. Entries are computed in float64 and rounded once to ``dtype``.
+    """
+    if dtype not in LANES:
+        raise Unsupported(f"the CUDA target stores {', '.join(LANES)}, not {dtype}")
+    program = numba_cpu.prepared(program, dtype)
+    table, inside = _table(program, dtype), "float64"
+    inputs = {given: identifier(given) for given in program.inputs}
+    outputs = {given: f"{identifier(given)}_out" for given in program.outputs}
+    body = _entry(program, table, inputs, scalars, dtype, inside)
+    loops = _loops(inputs, outputs, scalars, dtype)
+    names = sorted(_called("\n".join(body + loops)))
+    head = [f'"""{title}"""', "", "import numba", "from numba import cuda"]
+    head += ["", f"from {_MODULE} import {', '.join(names)}"] if names else []
+    return "\n".join([*head, "", "", *body, "", "", *loops]) + "\n"
+
+
+def _called(text: str) -> set[str]:
+    """The functions of the module of device functions that occur in the text."""
+    import re
+
+    words = set(re.findall(r"(?<![\w.])([a-z_]\w*)\(", text))
+    return {word for word in words if word not in ("range", "abs", "entry", "run", "run_each", "and", "or", "not", "if")}
+
+
+def _entry(
+    program: Program, table: Mapping[str, str], inputs: Mapping[str, str], scalars: Sequence[str], dtype: str, inside: str
+) -> list[str]:
+    """The device function of one entry."""
+    names = numba_cpu.names_of(program, inputs)
+    lines = ["@cuda.jit(device=True)", f"def entry({', '.join(inputs.values())}):"]
+    lines += [f"{INDENT}{text} = numba.{inside}({text})" for text in inputs.values()]
+    for place, node in ordered(program):
+        if node.operation not in table:
+            raise Unsupported(f"the CUDA target has no operation {node.operation!r}")
+        operands = (_operand(program, names, o, inside) for o in node.operands)
+        lines.append(f"{INDENT}{names[place]} = {table[node.operation].format(*operands)}")
+    results = [f"numba.{dtype}({_operand(program, names, place, inside)})" for place in program.outputs.values()]
+    return [*lines, f"{INDENT}return {', '.join(results)}{',' if len(results) == 1 else ''}"]
+
+
+def _operand(program: Program, names: Mapping[int, str], place: int, inside: str) -> str:
+    """A name, or a literal of the kernel's own dtype: another one would make the arithmetic around it float64."""
+    node = program.nodes[place]
+    if node.operation != "constant":
+        return names[place]
+    text = repr(rounded(node.leaf))
+    if inside == "float32":
+        return f"numba.float32({text})"
+    return f"({text})" if text.startswith("-") else text
+
+
+def _loops(inputs: Mapping[str, str], outputs: Mapping[str, str], scalars: Sequence[str], dtype: str) -> list[str]:
+    """The two kernels."""
+    lanes = LANES[dtype]
+    arrays = [text for given, text in inputs.items() if given not in scalars]
+    targets = list(outputs.values())
+    first = targets[0]
+    parameters = ", ".join([*inputs.values(), *targets])
+
+    def entry(index: Mapping[str, str]) -> str:
+        return f"entry({', '.join(index.get(text, text) for text in inputs.values())})"
+
+    at = {text: f"{text}[i]" for text in arrays}
+    one = [f"{', '.join(f'{t}[i]' for t in targets)}{',' if len(targets) == 1 else ''} = {entry(at)}"]
+    lines = ["@cuda.jit(cache=True)", f"def run({parameters}, head):"]
+    lines += [f"{INDENT}start = cuda.grid(1)", f"{INDENT}packs = ({first}.size - head) // {lanes}"]
+    lines += [f"{INDENT}for pack in range(start, packs, cuda.gridsize(1)):", f"{INDENT * 2}i = head + {lanes} * pack"]
+    for text in arrays:
+        parts = ", ".join(f"{text}_{k}" for k in range(lanes))
+        lines.append(f"{INDENT * 2}{parts} = load{lanes}({text}, i)")
+    for k in range(lanes):
+        results = ", ".join(f"{t}_{k}" for t in targets)
+        lines.append(f"{INDENT * 2}{results}{',' if len(targets) == 1 else ''} = {entry({a: f'{a}_{k}' for a in arrays})}")
+    for t in targets:
+        lines.append(f"{INDENT * 2}store{lanes}({t}, i, ({', '.join(f'{t}_{k}' for k in range(lanes))}))")
+    lines += [f"{INDENT}if start < {first}.size - {lanes} * packs:"]
+    lines += [f"{INDENT * 2}i = start if start < head else start + {lanes} * packs", *(INDENT * 2 + o for o in one)]
+    lines += ["", "", "@cuda.jit(cache=True)", f"def run_each({parameters}):"]
+    lines += [f"{INDENT}for i in range(cuda.grid(1), {first}.size, cuda.gridsize(1)):", *(INDENT * 2 + o for o in one)]
+    return lines
