@@ -46,6 +46,9 @@ def _hyper(context: click.Context, parameter: click.Parameter, values: tuple[str
 )
 @click.option("--dtype", type=click.Choice(["float64", "float32"]), default="float64", show_default=True)
 @click.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where to compute."
+)
+@click.option(
     "--save", callback=file_path, metavar="FILE", help="Write the network to a safetensors file, also on Ctrl-C."
 )
 @click.option("--resume", metavar="FILE", help="Go on with a saved network up to --epochs; its own options hold.")
@@ -86,7 +89,7 @@ def _written(path: Path | None) -> int | None:
 
 
 #: With --resume these may be given; any other option is part of the saved run.
-_FREE_ON_RESUME = {"spec", "resume", "epochs", "save", "as_json", "output"}
+_FREE_ON_RESUME = {"spec", "resume", "epochs", "save", "as_json", "output", "device"}
 
 
 def _saved(context: click.Context, path: str, spec: str) -> TrainingResult:

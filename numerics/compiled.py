@@ -56,7 +56,10 @@ def _generator_digest() -> str:
     here = Path(__file__).parent
     theory = here.parent / "theory"
     files = [
-        *(here / f"{name}.py" for name in ("compiled", "kernels", "elementwise", "acceptance", "elementary")),
+        *(
+            here / f"{name}.py"
+            for name in ("compiled", "kernels", "elementwise", "acceptance", "elementary", "device_functions")
+        ),
         *sorted((here / "targets").glob("*.py")),
         *(theory / f"{name}.py" for name in _GENERATORS),
     ]

@@ -38,7 +38,7 @@ class View:
 
     @property
     def order(self) -> str | None:
-        """"C" or "F" where the memory is one block in that order, None where it is not."""
+        """ "C" or "F" where the memory is one block in that order, None where it is not."""
         if self.strides is None or self.size <= 1 or self._is_packed(self.shape[::-1], self.strides[::-1]):
             return "C"
         return "F" if self._is_packed(self.shape, self.strides) else None

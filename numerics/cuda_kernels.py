@@ -62,7 +62,9 @@ class CudaKernel(Kernel):
         if any(out is not None and library_of(out) is not None for out in outs):
             raise InputError("x lies in the computer's memory and out on the GPU: both must lie on the same side")
         array = as_input(x, self.dtype, "x")
-        targets = [np.empty_like(array) if out is None else check_out(out, array.shape, self.dtype, "out") for out in outs]
+        targets = [
+            np.empty_like(array) if out is None else check_out(out, array.shape, self.dtype, "out") for out in outs
+        ]
         if len(outs) == 2 and np.may_share_memory(targets[0], targets[1]):
             raise InputError("the two arrays of out share memory")
         if array.size:

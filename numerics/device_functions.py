@@ -50,7 +50,9 @@ def _compiled_primitives() -> dict[str, Any]:
             kind = values[0].type
             full = f"llvm.nvvm.{name}.{'d' if kind == ir.DoubleType() else 'f'}"
             known = builder.module.globals.get(full)
-            return builder.call(known or ir.Function(builder.module, ir.FunctionType(kind, [kind] * arity), full), values)
+            return builder.call(
+                known or ir.Function(builder.module, ir.FunctionType(kind, [kind] * arity), full), values
+            )
 
         def binary(typingctx: Any, a: Any, b: Any) -> Any:
             wide = types.float32 if a == b == types.float32 else types.float64
@@ -103,7 +105,10 @@ def _compiled_primitives() -> dict[str, Any]:
         return intrinsic(typed)
 
     found = {"mul": instruction("mul.rn", 2), "fma": instruction("fma.rn", 3)}
-    found |= {"bits_of": reinterpreted(types.float64, types.int64), "from_bits": reinterpreted(types.int64, types.float64)}
+    found |= {
+        "bits_of": reinterpreted(types.float64, types.int64),
+        "from_bits": reinterpreted(types.int64, types.float64),
+    }
     found |= {"bits_of_single": reinterpreted(types.float32, types.int32)}
     found |= {"single_from_bits": reinterpreted(types.int32, types.float32)}
     for lanes in (2, 4, 8):
@@ -158,7 +163,9 @@ def _simulated_primitives() -> dict[str, Any]:
         found |= {f"load{lanes}": loading(lanes), f"store{lanes}": storing(lanes)}
     names = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "pow": "power"}
     found |= {name: getattr(np, names.get(name, name)) for name in LIBRARY if name not in ("erf", "erfc")}
-    return found | {name: (lambda f: lambda v: np.float64(f(float(v))))(getattr(math, name)) for name in ("erf", "erfc")}
+    return found | {
+        name: (lambda f: lambda v: np.float64(f(float(v))))(getattr(math, name)) for name in ("erf", "erfc")
+    }
 
 
 def _odd_rounded_sum(a: np.float64, b: np.float64) -> np.float32:

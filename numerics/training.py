@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..theory.errors import InputError
+from ..theory.errors import InputError, lookup
 from ..theory.optimisers import KEYWORDS, optimiser
 from .data import Dataset, Split, dataset, split
 from .files import require_writable
@@ -27,7 +27,13 @@ from .network import Network
 from .threads import blas_threads
 from .updates import Updater
 
+if TYPE_CHECKING:
+    from .cuda_training import DeviceData
+
 Array = npt.NDArray[Any]
+
+#: Where the steps of training are computed.
+DEVICES = ("cpu", "cuda")
 
 
 class Diverged(InputError):  # noqa: N818  (an outcome, said in one line)
@@ -196,6 +202,7 @@ def train(
     checkpoint: str | Path | None = None,
     resume: TrainingResult | str | Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
+    device: str = "cpu",
 ) -> TrainingResult:
     """Train the network ``spec`` on ``data`` and measure it once on the test part, which nothing before has seen.
 
@@ -203,16 +210,18 @@ def train(
     ``patience`` stops after so many epochs without a smaller validation loss and keeps the best; ``checkpoint`` names
     a file that is written at the end, and on Ctrl-C or divergence with the last whole epoch. With ``resume`` (a result
     or a saved file) training goes on to ``epochs`` in all; the other options are then the saved ones. ``on_epoch`` is
-    called after each epoch.
+    called after each epoch. ``device`` "cuda" takes the steps on an NVIDIA GPU: the same initial weights, batches and
+    formulas, sums in another order.
 
     Raises :class:`InputError` for a wrong name, width or number, and :class:`Diverged` when the loss stops being
     finite.
     """
     if epochs < 0:
         raise InputError(f"epochs = {epochs}: at least 0")
+    lookup(dict.fromkeys(DEVICES), device, "device")
     path = require_writable(checkpoint) if checkpoint is not None else None
     if resume is not None:
-        return _resumed(resume, data, epochs, path, on_epoch)
+        return _resumed(resume, data, epochs, path, on_epoch, device)
     values = dict(hyper or {}) | ({} if learning_rate is None else {"learning_rate": learning_rate})
     network = Network(spec, activation, loss, dtype)
     if path is not None:
@@ -238,7 +247,7 @@ def train(
     _check_widths(network, loaded)
     parts = split(loaded, seed, test=test, validation=validation)
     network.draw(initialiser, activation, np.random.default_rng([seed, 1]))
-    run = _Run(configuration, network, loaded, parts)
+    run = _Run(configuration, network, loaded, parts, device)
     run.measure(0)
     return run.to(epochs, path, on_epoch)
 
@@ -246,7 +255,9 @@ def train(
 class _Run:
     """A run in progress. ``history`` and ``snapshot`` always belong to the last whole epoch."""
 
-    def __init__(self, configuration: Configuration, network: Network, data: Dataset, parts: Split) -> None:
+    def __init__(
+        self, configuration: Configuration, network: Network, data: Dataset, parts: Split, device: str = "cpu"
+    ) -> None:
         self.configuration, self.network, self.data, self.parts = configuration, network, data, parts
         c = configuration
         self.updater = Updater(c.optimiser, network.parameter_count, c.dtype, **c.hyper)
@@ -254,6 +265,8 @@ class _Run:
             name: (np.ascontiguousarray(part.inputs, network.dtype), network.targets(part.labels), part.labels)
             for name, part in (("train", parts.train), ("validation", parts.validation), ("test", parts.test))
         }
+        self.device = device
+        self._on_device: DeviceData | None = None
         self.history: list[Epoch] = []
         self.snapshot = Snapshot(network.flat.copy(), {}, 0, network.flat.copy())
         self.seconds = 0.0
@@ -283,6 +296,9 @@ class _Run:
     def _epoch(self, number: int) -> None:
         inputs, targets, _ = self.encoded["train"]
         order = np.random.default_rng([self.configuration.seed, 2, number]).permutation(len(inputs))
+        if self.device != "cpu":
+            self.on_device.epoch(order, self.configuration.batch)
+            return
         inputs, targets = inputs[order], targets[order]
         batch = min(self.configuration.batch, len(inputs))
         # Overflow on the way to divergence is found at the end of the epoch, by `measure`, and said once.
@@ -291,13 +307,27 @@ class _Run:
                 part = slice(start, start + self.configuration.batch)
                 self.updater.step(self.network.flat, self.network.gradient(inputs[part], targets[part]))
 
+    @property
+    def on_device(self) -> DeviceData:
+        """The GPU's copy of data and parameters; made when it is first asked for."""
+        if self._on_device is None:
+            from .cuda_training import DeviceData
+
+            self._on_device = DeviceData(self.network, self.updater, self.encoded)
+        return self._on_device
+
+    def _measured(self, name: str) -> list[float]:
+        """Mean loss and accuracy over a part."""
+        inputs, targets, labels = self.encoded[name]
+        evaluated = self.network.evaluate(inputs, targets) if self.device == "cpu" else self.on_device.evaluate(name)
+        return [evaluated[0], float(np.mean(self.network.decide(evaluated[1]) == labels))]
+
     def measure(self, number: int) -> None:
         """Append the epoch's losses and accuracies to the history and take a snapshot, or raise :class:`Diverged`."""
         values: list[float | None] = []
         with np.errstate(all="ignore"):
             for name in ("train", "validation"):
-                encoded = self.encoded[name]
-                values += _measured(self.network, *encoded) if len(encoded[0]) else [None, None]
+                values += self._measured(name) if len(self.encoded[name][0]) else [None, None]
         finite = all(math.isfinite(value) for value in values if value is not None)
         if not finite or not np.isfinite(self.network.flat).all():
             raise Diverged(self._divergence(number))
@@ -346,7 +376,7 @@ class _Run:
 
 
 def _resumed(
-    source: TrainingResult | str | Path, data: Any, epochs: int, path: Path | None, on_epoch: Any
+    source: TrainingResult | str | Path, data: Any, epochs: int, path: Path | None, on_epoch: Any, device: str
 ) -> TrainingResult:
     from .model_files import load
 
@@ -359,7 +389,7 @@ def _resumed(
         raise InputError(f"epochs = {epochs}: the run to resume has {len(saved.history) - 1} already")
     network = Network(c.spec, c.activation, c.loss, c.dtype)
     network.flat[...] = saved.snapshot.flat
-    run = _Run(c, network, loaded, split(loaded, c.seed, test=c.test, validation=c.validation))
+    run = _Run(c, network, loaded, split(loaded, c.seed, test=c.test, validation=c.validation), device)
     run.history, run.snapshot, run.seconds = list(saved.history), saved.snapshot, saved.seconds
     run.updater.steps = saved.snapshot.steps
     for name, array in saved.snapshot.state.items():

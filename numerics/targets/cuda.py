@@ -37,12 +37,13 @@ def _of_inputs(program: Program, operations: Mapping[str, float]) -> bool:
 
 
 def print_source(
-    program: Program, *, dtype: str, scalars: Sequence[str] = (), title: str = "", precision: str = "default"
+    program: Program, *, dtype: str, scalars: Sequence[str] = (), loaded: Sequence[str] = (), title: str = ""
 ) -> str:
     """A module with ``entry``, ``run(inputs…, outputs…, head)`` and ``run_each(inputs…, outputs…)``.
 
     ``head`` is the number of entries before the first aligned one. ``scalars`` names the inputs that are single
-    numbers. Entries are computed in float64 and rounded once to ``dtype``.
+    numbers; those in ``loaded`` too, but they lie on the GPU: one array ``per_step`` that follows the inputs holds them.
+    Entries are computed in float64 and rounded once to ``dtype``.
     """
     if dtype not in LANES:
         raise Unsupported(f"the CUDA target stores {', '.join(LANES)}, not {dtype}")
@@ -50,12 +51,28 @@ def print_source(
     table, inside = _table(program, dtype), "float64"
     inputs = {given: identifier(given) for given in program.inputs}
     outputs = {given: f"{identifier(given)}_out" for given in program.outputs}
-    body = _entry(program, table, inputs, scalars, dtype, inside)
-    loops = _loops(inputs, outputs, scalars, dtype)
-    names = sorted(_called("\n".join(body + loops)))
+    body = _entry(program, table, inputs, dtype, inside)
+    loops = _loops(inputs, outputs, scalars, loaded, dtype)
+    return _module(title, [*body, "", "", *loops])
+
+
+def print_advance(program: Program, *, title: str = "") -> str:
+    """A module with ``run(count, per_step)``: one thread adds 1 to ``count[0]`` and computes every output of it."""
+    (given,) = program.inputs
+    table = _table(program, "float64")
+    body = _entry(program, table, {given: "t"}, "float64", "float64")
+    targets = ", ".join(f"per_step[{k}]" for k in range(len(program.outputs)))
+    lines = ["@cuda.jit(cache=True)", "def run(count, per_step):", f"{INDENT}if cuda.grid(1) == 0:"]
+    lines += [f"{INDENT * 2}count[0] += 1"]
+    lines += [f"{INDENT * 2}{targets}{',' if len(program.outputs) == 1 else ''} = entry(count[0])"] if targets else []
+    return _module(title, [*(body if targets else []), "", "", *lines])
+
+
+def _module(title: str, lines: Sequence[str]) -> str:
+    names = sorted(_called("\n".join(lines)))
     head = [f'"""{title}"""', "", "import numba", "from numba import cuda"]
     head += ["", f"from {_MODULE} import {', '.join(names)}"] if names else []
-    return "\n".join([*head, "", "", *body, "", "", *loops]) + "\n"
+    return "\n".join([*head, "", "", *lines]) + "\n"
 
 
 def _called(text: str) -> set[str]:
@@ -63,12 +80,12 @@ def _called(text: str) -> set[str]:
     import re
 
     words = set(re.findall(r"(?<![\w.])([a-z_]\w*)\(", text))
-    return {word for word in words if word not in ("range", "abs", "entry", "run", "run_each", "and", "or", "not", "if")}
+    return {
+        word for word in words if word not in ("range", "abs", "entry", "run", "run_each", "and", "or", "not", "if")
+    }
 
 
-def _entry(
-    program: Program, table: Mapping[str, str], inputs: Mapping[str, str], scalars: Sequence[str], dtype: str, inside: str
-) -> list[str]:
+def _entry(program: Program, table: Mapping[str, str], inputs: Mapping[str, str], dtype: str, inside: str) -> list[str]:
     """The device function of one entry."""
     names = numba_cpu.names_of(program, inputs)
     lines = ["@cuda.jit(device=True)", f"def entry({', '.join(inputs.values())}):"]
@@ -93,20 +110,24 @@ def _operand(program: Program, names: Mapping[int, str], place: int, inside: str
     return f"({text})" if text.startswith("-") else text
 
 
-def _loops(inputs: Mapping[str, str], outputs: Mapping[str, str], scalars: Sequence[str], dtype: str) -> list[str]:
+def _loops(
+    inputs: Mapping[str, str], outputs: Mapping[str, str], scalars: Sequence[str], loaded: Sequence[str], dtype: str
+) -> list[str]:
     """The two kernels."""
     lanes = LANES[dtype]
-    arrays = [text for given, text in inputs.items() if given not in scalars]
+    arrays = [text for given, text in inputs.items() if given not in scalars and given not in loaded]
     targets = list(outputs.values())
     first = targets[0]
-    parameters = ", ".join([*inputs.values(), *targets])
+    passed = [text for given, text in inputs.items() if given not in loaded]
+    parameters = ", ".join([*passed, *(["per_step"] if loaded else []), *targets])
+    loads = [f"{INDENT}{inputs[given]} = per_step[{k}]" for k, given in enumerate(loaded)]
 
     def entry(index: Mapping[str, str]) -> str:
         return f"entry({', '.join(index.get(text, text) for text in inputs.values())})"
 
     at = {text: f"{text}[i]" for text in arrays}
     one = [f"{', '.join(f'{t}[i]' for t in targets)}{',' if len(targets) == 1 else ''} = {entry(at)}"]
-    lines = ["@cuda.jit(cache=True)", f"def run({parameters}, head):"]
+    lines = ["@cuda.jit(cache=True)", f"def run({parameters}, head):", *loads]
     lines += [f"{INDENT}start = cuda.grid(1)", f"{INDENT}packs = ({first}.size - head) // {lanes}"]
     lines += [f"{INDENT}for pack in range(start, packs, cuda.gridsize(1)):", f"{INDENT * 2}i = head + {lanes} * pack"]
     for text in arrays:
@@ -114,11 +135,13 @@ def _loops(inputs: Mapping[str, str], outputs: Mapping[str, str], scalars: Seque
         lines.append(f"{INDENT * 2}{parts} = load{lanes}({text}, i)")
     for k in range(lanes):
         results = ", ".join(f"{t}_{k}" for t in targets)
-        lines.append(f"{INDENT * 2}{results}{',' if len(targets) == 1 else ''} = {entry({a: f'{a}_{k}' for a in arrays})}")
+        lines.append(
+            f"{INDENT * 2}{results}{',' if len(targets) == 1 else ''} = {entry({a: f'{a}_{k}' for a in arrays})}"
+        )
     for t in targets:
         lines.append(f"{INDENT * 2}store{lanes}({t}, i, ({', '.join(f'{t}_{k}' for k in range(lanes))}))")
     lines += [f"{INDENT}if start < {first}.size - {lanes} * packs:"]
     lines += [f"{INDENT * 2}i = start if start < head else start + {lanes} * packs", *(INDENT * 2 + o for o in one)]
-    lines += ["", "", "@cuda.jit(cache=True)", f"def run_each({parameters}):"]
+    lines += ["", "", "@cuda.jit(cache=True)", f"def run_each({parameters}):", *loads]
     lines += [f"{INDENT}for i in range(cuda.grid(1), {first}.size, cuda.gridsize(1)):", *(INDENT * 2 + o for o in one)]
     return lines

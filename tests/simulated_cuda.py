@@ -1,0 +1,113 @@
+"""Run by test_cuda_simulator.py with NUMBA_ENABLE_CUDASIM=1: what CUDA kernels compute, thread by thread, in Python.
+
+Prints one JSON object a line: {"what": …, "differ": [[point, simulated, CPU's], …]}.
+"""
+
+import json
+import sys
+import warnings
+
+import numpy as np
+
+from backproof.numerics.compiled import load
+from backproof.numerics.cuda_kernels import load_module, start_run
+from backproof.numerics.kernels import kernel
+from backproof.theory.activations import ACTIVATIONS
+
+ORDERS = (0, 1, 2)
+MAGNITUDES = (0.0, 1e-40, 1e-9, 0.3, 0.6, 0.75, 0.9, 1.0, 1.19, 1.28, 1.7, 2.4, 3.0, 5.5, 6.0, 17.0, 40.0, 90.0, 1e3, 7e4,
+              1e8, 1e20, 3e38)  # fmt: skip
+POINTS = np.array([s * m for m in MAGNITUDES for s in (1, -1)] + [np.nan, np.inf, -np.inf])
+
+
+def told(what, points, computed, expected):
+    """One line: where the two are not the same number (or both NaN)."""
+    bad = np.flatnonzero(~((computed == expected) | (np.isnan(computed) & np.isnan(expected))))
+    found = [[float(points[k]), float(computed[k]), float(expected[k])] for k in bad]
+    print(json.dumps({"what": what, "differ": found}), flush=True)
+
+
+def row(name, dtype, precision):
+    """f, f′ and f″ of a row in one pass; 3 entries before the first pack, and a tail."""
+    options = {} if precision == "default" else {"precision": precision}
+    points = POINTS.astype(dtype)
+    simulated, own = (kernel(name, dtype, target, **options) for target in ("cuda", "cpu"))
+    load(simulated.path_of(ORDERS))
+    outs = [np.zeros_like(points) for _ in ORDERS]
+    load_module(simulated.path_of(ORDERS)).run[1, 16](points, *outs, 3)
+    expected = [np.zeros_like(points) for _ in ORDERS]
+    load(own.path_of(ORDERS))(points, *expected)
+    for order in ORDERS:
+        told(f"{name} {dtype} {precision} {order}", points, outs[order], expected[order])
+
+
+def arrays():
+    """NumPy arrays of any layout by way of the (simulated) GPU, and one entry at a time."""
+    simulated, own = kernel("gelu", "float32", "cuda"), kernel("gelu", "float32")
+    square = np.linspace(-6, 6, 35, dtype=np.float32).reshape(5, 7)
+    for what, x in {"C": square, "F": square.T, "strided": square[::2, ::3], "one": square[1:2, 0]}.items():
+        for computed, expected in zip(simulated.value_and_derivative(x), own.value_and_derivative(x), strict=True):
+            assert computed.shape == x.shape
+            told(f"layout {what}", x.ravel(), computed.ravel(), expected.ravel())
+    out = np.empty_like(square)
+    assert simulated(square, out=out) is out
+    told("out", square.ravel(), out.ravel(), own(square).ravel())
+    assert simulated(np.empty((0, 3), np.float32)).shape == (0, 3)
+    told("number", [0.5], np.array([simulated(0.5)]), np.array([own(0.5)]))
+    load(simulated.path_of((0,)))
+    each = np.zeros(35, np.float32)
+    start_run(load_module(simulated.path_of((0,))), [square.ravel(), each], None, 35, 4)
+    told("each", square.ravel(), each, own(square).ravel())
+
+
+def update(name):
+    """Three steps of an optimiser in float32, its step number on the device."""
+    from backproof.numerics.cuda_training import DeviceUpdater
+    from backproof.numerics.updates import Updater
+
+    rng = np.random.default_rng(0)
+    theirs = rng.normal(size=21).astype(np.float32)
+    ours = theirs.copy()
+    cpu = Updater(name, 21, "float32")
+    device = DeviceUpdater(Updater(name, 21, "float32"), 21, "float32", np)
+    for _ in range(3):
+        gradient = rng.normal(size=21).astype(np.float32)
+        cpu.step(theirs, gradient)
+        device(ours, gradient)
+    told(f"update {name}", theirs, ours, theirs)
+
+
+def exhaustive():
+    """The counting kernels on a function that is wrong by known amounts."""
+    from backproof.numerics.cuda_exhaustive import exhaustive_on_gpu
+    from backproof.theory.activations import activation
+
+    right = exhaustive_on_gpu(activation("tanh"), 0, stride=2**32 // 300 + 1, block=101)
+    print(
+        json.dumps({"what": "exhaustive", "right": [right.checked, right.worst_ulp, right.over_half, right.failures]})
+    )
+    identity = activation("identity")
+
+    def wrong(x, out):
+        points = x.copy_to_host()
+        out.copy_to_device(np.where(points > 1, np.nextafter(points, np.float32(np.inf)), points))
+
+    def nothing(x, out):
+        out.copy_to_device(np.full(x.size, np.nan, np.float32))
+
+    found = exhaustive_on_gpu(identity, 0, stride=2**32 // 300 + 1, block=101, run=wrong)
+    failing = exhaustive_on_gpu(identity, 0, stride=2**32 // 300 + 1, block=101, run=nothing)
+    print(json.dumps({"what": "wrong", "found": [found.worst_ulp, found.over_half, found.over_one, failing.failures]}))
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    np.seterr(all="ignore")
+    for argument in sys.argv[1:]:
+        if argument in ACTIVATIONS:
+            row(argument, "float32", "default")
+            row(argument, "float64", "default")
+        elif argument.startswith("update:"):
+            update(argument.removeprefix("update:"))
+        else:
+            {"arrays": arrays, "exhaustive": exhaustive}[argument]()
