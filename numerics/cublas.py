@@ -1,7 +1,7 @@
 """Matrix products by cuBLAS that can be captured in a CUDA graph.
 
-CuPy refuses cuBLAS calls while a stream is captured (its own ``@`` raises NotImplementedError), so the library that CuPy
-has loaded is called directly, with a workspace of our own, as NVIDIA asks for capture.
+CuPy refuses cuBLAS calls while a stream is captured (its own ``@`` raises NotImplementedError), so the library that
+CuPy has loaded is called directly, with a workspace of our own, as NVIDIA asks for capture.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def _numba_empty_like(array: Any) -> Any:
 
 
 def _numba_compact(array: Any) -> Any:
-    """A contiguous copy; Numba has no strided copy on the GPU, so it goes by way of the host."""
+    """A contiguous copy by way of the host: Numba has no strided copy on the GPU."""
     from numba import cuda
 
     return cuda.to_device(np.ascontiguousarray(cuda.as_cuda_array(array, sync=False).copy_to_host()))
@@ -159,12 +159,12 @@ def _numba_assign(target: Any, source: Any) -> None:
 
 
 LIBRARIES: tuple[Library, ...] = (
-    Library("CuPy", _of("cupy", "ndarray"), _interface_view, _cupy_empty_like, lambda a: a.copy(order="C"), _cupy_assign,
-            _cupy_stream),
+    Library("CuPy", _of("cupy", "ndarray"), _interface_view, _cupy_empty_like, lambda a: a.copy(order="C"),
+            _cupy_assign, _cupy_stream),
     Library("PyTorch", _is_torch, _torch_view, _torch_empty_like, lambda t: t.detach().contiguous().clone(),
             lambda target, source: target.detach().copy_(source), _torch_stream),
-    Library("Numba", lambda a: hasattr(a, "__cuda_array_interface__"), _interface_view, _numba_empty_like, _numba_compact,
-            _numba_assign, lambda: 0),
+    Library("Numba", lambda a: hasattr(a, "__cuda_array_interface__"), _interface_view, _numba_empty_like,
+            _numba_compact, _numba_assign, lambda: 0),
 )  # fmt: skip
 
 

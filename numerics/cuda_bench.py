@@ -31,8 +31,8 @@ _NOT_THE_SAME = frozenset(("prelu", "sign", "identity", "step", "swish"))
 def cuda_contestants(row: Activation, dtype: str, size: int, *, compiled: bool = False) -> dict[str, Contestant]:
     """Each contestant computes f and f′ of ``row`` at the same ``size`` entries drawn from N(0, 9), on the GPU.
 
-    "copy" copies the array. ``compiled`` adds torch.compile, which takes seconds per row. What is not installed, or does
-    not know the function, is left out. Raises :class:`Unsupported` where there is no GPU or no CuPy.
+    "copy" copies the array. ``compiled`` adds torch.compile, which takes seconds per row. What is not installed, or
+    does not know the function, is left out. Raises :class:`Unsupported` where there is no GPU or no CuPy.
     """
     from .cuda_kernels import require_device
 
@@ -143,7 +143,7 @@ failures: dict[str, str] = {}
 
 
 def bandwidth(row: Activation, dtype: str, size: int, rounds: int = 20, *, compiled: bool = False) -> dict[str, Any]:
-    """Medians in milliseconds; GB/s of what value and derivative must move (three arrays); fraction of the copy's GB/s."""
+    """Medians in milliseconds, GB/s of what value and derivative must move (three arrays), fraction of the copy's."""
     times = event_times(cuda_contestants(row, dtype, size, compiled=compiled), rounds)
     itemsize = np.dtype(dtype).itemsize
     results: dict[str, Any] = {}

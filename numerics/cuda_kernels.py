@@ -171,7 +171,7 @@ def _check_out(library: Library, out: Any, like: View, dtype: str) -> None:
 
 
 def _is_direct(out: View, inputs: Sequence[View]) -> bool:
-    """Whether the kernel may write to ``out`` itself: laid out alike, and no input entry shifted into another's place."""
+    """Whether the kernel may write to ``out`` itself: laid out alike, no input entry shifted into another's."""
     if out.order is None or out.order != inputs[0].order:
         return False
     return all(not out.overlaps(v) or out.address == v.address for v in inputs)
@@ -246,7 +246,7 @@ def _over_numpy(module: Any, array: Array, outputs: int) -> list[Array]:
     return [result.copy_to_host().reshape(array.shape, order=order) for result in results]
 
 
-# ----------------------------------------------------------------------------------------------- compiling without a GPU
+# ---------------------------------------------------------------------------------------------- compiling without a GPU
 
 
 @contextmanager

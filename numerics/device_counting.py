@@ -25,7 +25,7 @@ def fill(x: Any, wide: Any, first: int, stride: int) -> None:
 
 @cuda.jit(device=True)  # type: ignore[untyped-decorator]
 def error_of(computed: Any, reference: Any) -> Any:
-    """|computed − reference| in ULP of float32 at the reference; ∞ where one of them is no number, or wrongly infinite."""
+    """|computed − reference| in ULP of float32 at the reference; ∞ where one is no number, or wrongly infinite."""
     exact, got = numba.float64(reference), numba.float64(computed)
     if exact != exact or got != got:
         return numba.float64(0.0 if exact != exact and got != got else np.inf)
@@ -40,7 +40,7 @@ def error_of(computed: Any, reference: Any) -> Any:
 
 @cuda.jit  # type: ignore[untyped-decorator]
 def count(x: Any, computed: Any, exact: Any, margin: float, counts: Any, worst: Any, at: Any, got: Any) -> None:
-    """Each of ``worst.size`` threads counts its share: over ½, over 1, no number, within ``margin`` of ½; and its worst."""
+    """Each of ``worst.size`` threads counts its share: over ½, over 1, no number, within ``margin`` of ½; its worst."""
     t = cuda.grid(1)
     if t >= worst.size:
         return

@@ -182,10 +182,10 @@ def _odd_rounded_sum(a: np.float64, b: np.float64) -> np.float32:
 PRIMITIVES: dict[str, Any] = _simulated_primitives() if SIMULATED else _compiled_primitives()
 
 
-# ------------------------------------------------------------------------------------- sine and cosine of every float32
+# ------------------------------------------------------------------------------------ sine and cosine of every float32
 #
-# x = m·2ᴱ with m < 2²⁴. Of m·2ᴱ·(2/π) only what is below 4 counts; 128 bits of 2/π, from the one of weight 2 on, hold it
-# to 2⁻⁶². Payne & Hanek's reduction, for arguments of 24 bits, without a table.
+# x = m·2ᴱ with m < 2²⁴. Of m·2ᴱ·(2/π) only what is below 4 counts; 128 bits of 2/π, from the one of weight 2 on, hold
+# it to 2⁻⁶². Payne & Hanek's reduction, for arguments of 24 bits, without a table.
 
 _REDUCTION = '''
 def wide_quadrants(x):
@@ -233,7 +233,7 @@ def _wide_source() -> str:
     return _REDUCTION.format(*_two_over_pi()) + sine + cosine
 
 
-# ------------------------------------------------------------------------------------------------------ device functions
+# ----------------------------------------------------------------------------------------------------- device functions
 
 
 class _RoundedProducts(ast.NodeTransformer):
@@ -258,7 +258,8 @@ def _definitions() -> dict[str, ast.FunctionDef]:
     source = Path(elementary.__file__).read_text(encoding="utf-8")
     plain = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
     kept = [node for node in plain if any("njit" in ast.unparse(d) for d in node.decorator_list)]
-    return {node.name: node for node in [*kept, *ast.parse(textwrap.dedent(_wide_source())).body]}  # type: ignore[union-attr,misc]
+    wide = [node for node in ast.parse(textwrap.dedent(_wide_source())).body if isinstance(node, ast.FunctionDef)]
+    return {node.name: node for node in [*kept, *wide]}
 
 
 def _compile(definitions: dict[str, ast.FunctionDef]) -> dict[str, Any]:

@@ -200,9 +200,9 @@ _KERNELS: dict[tuple[Any, ...], Kernel] = {}
 def kernel(spec: Any, dtype: str = "float64", target: str = "cpu", **parameters: Any) -> Kernel:
     """The kernel of an activation: a row's name, a formula in x, or a SymPy expression.
 
-    ``dtype`` is "float64" or "float32"; ``target`` "cpu" (Numba), "cuda" (numba-cuda) or "numpy". Nothing is compiled before it is called.
-    Raises :class:`InputError` for an unknown name, dtype, target or parameter, :class:`Unsupported` for a formula that
-    cannot be compiled.
+    ``dtype`` is "float64" or "float32"; ``target`` "cpu" (Numba), "cuda" (numba-cuda) or "numpy". Nothing is compiled
+    before it is called. Raises :class:`InputError` for an unknown name, dtype, target or parameter,
+    :class:`Unsupported` for a formula that cannot be compiled.
 
     >>> k = kernel("relu", target="numpy")
     >>> k([-1.0, 0.0, 2.0])

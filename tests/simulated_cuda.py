@@ -1,4 +1,4 @@
-"""Run by test_cuda_simulator.py with NUMBA_ENABLE_CUDASIM=1: what CUDA kernels compute, thread by thread, in Python.
+"""Run by test_cuda_simulator.py with NUMBA_ENABLE_CUDASIM=1: what CUDA kernels compute, thread by thread.
 
 Prints one JSON object a line: {"what": …, "differ": [[point, simulated, CPU's], …]}.
 """
@@ -15,8 +15,8 @@ from backproof.numerics.kernels import kernel
 from backproof.theory.activations import ACTIVATIONS
 
 ORDERS = (0, 1, 2)
-MAGNITUDES = (0.0, 1e-40, 1e-9, 0.3, 0.6, 0.75, 0.9, 1.0, 1.19, 1.28, 1.7, 2.4, 3.0, 5.5, 6.0, 17.0, 40.0, 90.0, 1e3, 7e4,
-              1e8, 1e20, 3e38)  # fmt: skip
+MAGNITUDES = (0.0, 1e-40, 1e-9, 0.3, 0.6, 0.75, 0.9, 1.0, 1.19, 1.28, 1.7, 2.4, 3.0, 5.5, 6.0, 17.0, 40.0, 90.0, 1e3,
+              7e4, 1e8, 1e20, 3e38)  # fmt: skip
 POINTS = np.array([s * m for m in MAGNITUDES for s in (1, -1)] + [np.nan, np.inf, -np.inf])
 
 

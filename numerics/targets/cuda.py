@@ -21,7 +21,7 @@ _MODULE = f"{__package__.rsplit('.', 1)[0]}.device_functions"
 
 
 def _table(program: Program, dtype: str) -> dict[str, str]:
-    """The CPU's table, so that both round alike; products as calls, the C library's functions by their imported names."""
+    """The CPU's table, so that both round alike; products as calls, the C library's functions by imported names."""
     table, _ = numba_cpu._table(program, dtype)
     table = {operation: text.replace("math.", "library_") for operation, text in table.items()}
     table |= {"mul": "mul({0}, {1})", "pow": "library_pow({0}, {1})", "copysign": "copysign({0}, {1})"}
@@ -42,7 +42,7 @@ def print_source(
     """A module with ``entry``, ``run(inputs…, outputs…, head)`` and ``run_each(inputs…, outputs…)``.
 
     ``head`` is the number of entries before the first aligned one. ``scalars`` names the inputs that are single
-    numbers; those in ``loaded`` too, but they lie on the GPU: one array ``per_step`` that follows the inputs holds them.
+    numbers; those in ``loaded`` too, but they lie on the GPU, in one array ``per_step`` that follows the inputs.
     Entries are computed in float64 and rounded once to ``dtype``.
     """
     if dtype not in LANES:
