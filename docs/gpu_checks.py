@@ -54,17 +54,17 @@ def prepare(names: list[str]) -> Iterator[dict[str, Any]]:
 
 def _compile(name: str) -> str:
     """Compile what the other parts call; '' or what went wrong."""
-    try:
-        for target in ("cuda", "cpu"):
-            for dtype in ("float32", "float64"):
-                for precision in ("default", "fast") if dtype == "float32" else ("default",):
-                    compiled = kernel(name, dtype, target, precision=precision)
-                    compiled.value_and_derivative(np.ones(8, dtype))
-                    for order in (0, 1, 2):
-                        compiled.derivative(np.ones(8, dtype), order)
-    except Exception as problem:
-        return f"{name}: {type(problem).__name__}: {problem}"
-    return ""
+    problems = []
+    for target in ("cuda", "cpu"):
+        for dtype, options in (("float32", {}), ("float64", {}), ("float32", {"precision": "fast"})):
+            try:
+                compiled = kernel(name, dtype, target, **options)
+                compiled.value_and_derivative(np.ones(8, dtype))
+                for order in (0, 1, 2):
+                    compiled.derivative(np.ones(8, dtype), order)
+            except Exception as problem:
+                problems.append(f"{name} {dtype} {target} {options}: {type(problem).__name__}: {problem}")
+    return "; ".join(problems)
 
 
 def same_bits(names: list[str]) -> Iterator[dict[str, Any]]:

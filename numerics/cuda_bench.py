@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from ..theory.activations import Activation
-from ..theory.errors import Unsupported
+from ..theory.errors import InputError, Unsupported
+from .contestants import has, torch_function
 from .kernels import kernel
 
 Contestant = Callable[[], object]
@@ -21,11 +23,6 @@ Contestant = Callable[[], object]
 ARRAYS, COPY_ARRAYS = 3, 2
 #: What the copy of an array is called among the contestants.
 COPY = "copy"
-#: Names that PyTorch has in other words.
-_TORCH_NAMES = {"hard_swish": "hardswish", "hard_sigmoid": "hardsigmoid", "hard_tanh": "hardtanh",
-                "log_sigmoid": "logsigmoid"}  # fmt: skip
-#: Names that PyTorch has with another meaning, or other defaults.
-_NOT_THE_SAME = frozenset(("prelu", "sign", "identity", "step", "swish"))
 
 
 def cuda_contestants(row: Activation, dtype: str, size: int, *, compiled: bool = False) -> dict[str, Contestant]:
@@ -46,10 +43,11 @@ def cuda_contestants(row: Activation, dtype: str, size: int, *, compiled: bool =
     found: dict[str, Contestant] = {}
     for name, options in {"backproof": {}, "backproof, fast": {"precision": "fast"}}.items():
         if not options or dtype == "float32":
-            own = kernel(row, dtype, "cuda", **options)  # type: ignore[arg-type]
-            found[name] = _bound(own.value_and_derivative, points, out)
+            with suppress(InputError):
+                own = kernel(row, dtype, "cuda", **options)  # type: ignore[arg-type]
+                found[name] = _bound(own.value_and_derivative, points, out)
     found[COPY] = lambda: cupy.copyto(out[0], points)
-    found["CuPy, as written"] = _as_written(row, dtype, points, out)
+    found["cupy, as written"] = _as_written(row, dtype, points, out)
     return found | _torch(row, dtype, size, compiled)
 
 
@@ -85,13 +83,14 @@ def _cast(text: str, operation: str) -> str:
 
 def _torch(row: Activation, dtype: str, size: int, compiled: bool) -> dict[str, Contestant]:
     """PyTorch's forward and backward calls; empty where it is not installed with CUDA, or has no such function."""
-    try:
-        import torch
-    except ImportError:
+    if not has(row, "torch"):
         return {}
-    name = _TORCH_NAMES.get(row.name, row.name)
-    function = getattr(torch.nn.functional, name, None) or getattr(torch, name, None)
-    if row.name in _NOT_THE_SAME or function is None or not torch.cuda.is_available():
+    try:
+        function = torch_function(row)
+        import torch
+    except (InputError, ImportError):
+        return {}
+    if not torch.cuda.is_available():
         return {}
     generator = torch.Generator("cuda").manual_seed(0)
     points = 3 * torch.randn(size, device="cuda", dtype=getattr(torch, dtype), generator=generator)
@@ -101,8 +100,8 @@ def _torch(row: Activation, dtype: str, size: int, compiled: bool) -> dict[str, 
     def both(f: Callable[[Any], Any]) -> Contestant:
         return lambda: torch.autograd.grad(f(points), points, ones)
 
-    found = {"PyTorch, eager": both(function)}
-    return found | ({"PyTorch, compiled": both(torch.compile(function))} if compiled else {})
+    found = {"torch, eager": both(function)}
+    return found | ({"torch, compiled": both(torch.compile(function))} if compiled else {})
 
 
 # -------------------------------------------------------------------------------------------------------------- timing
