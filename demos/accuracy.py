@@ -123,6 +123,13 @@ def _as_data(entry: dict[str, Any]) -> dict[str, Any]:
     "--against", type=click.Choice(["numpy", "torch", "jax"]), help="With --exhaustive: measure theirs beside it."
 )
 @click.option("--threads", type=click.IntRange(1, 1024), help="With --exhaustive: threads (all processors).")
+@click.option(
+    "--precision",
+    type=click.Choice(["default", "fast"]),
+    default="default",
+    show_default=True,
+    help="With --exhaustive: the kernels to measure; fast ones promise 4 ULP.",
+)
 @seed_option
 @json_option
 def command(
@@ -136,6 +143,7 @@ def command(
     stride: int,
     against: str | None,
     threads: int | None,
+    precision: str,
     seed: int,
     as_json: bool,
 ) -> int:
@@ -157,9 +165,9 @@ def command(
 
         if dtype != "float32" or target != "cpu":
             raise InputError("accuracy: --exhaustive is for --dtype float32 on the CPU (2**64 inputs are too many)")
-        return exhaust(whole_table() if every else rows, stride, against, as_json, threads=threads)
-    if stride != 1 or against is not None or threads is not None:
-        raise InputError("accuracy: --stride, --against and --threads go with --exhaustive")
+        return exhaust(whole_table() if every else rows, stride, against, as_json, precision=precision, threads=threads)
+    if stride != 1 or against is not None or threads is not None or precision != "default":
+        raise InputError("accuracy: --stride, --against, --threads and --precision go with --exhaustive")
     report: list[dict[str, Any]] = []
     kept = True
     for row in rows:

@@ -38,7 +38,7 @@ def exhaust(
     against: str | None,
     as_json: bool,
     *,
-    precision: str = "exact",
+    precision: str = "default",
     threads: int | None = None,
 ) -> int:
     """Measure value, first and second derivative of every row; exit status 1 if a promised bound is broken.

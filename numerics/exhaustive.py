@@ -112,7 +112,7 @@ def exhaustive(
     orders: Sequence[int] = (0, 1, 2),
     *,
     stride: int = 1,
-    precision: str = "exact",
+    precision: str = "default",
     against: Mapping[str, tuple[Sequence[int], Measured]] | None = None,
     threads: int | None = None,
     advance: Callable[[int], None] = lambda patterns: None,
@@ -154,9 +154,9 @@ def _require(value: Any, name: str, most: int) -> None:
         raise InputError(f"{name} must be an integer from 1 to {most}, not {value!r}")
 
 
-def own_kernel(row: Activation, dtype: str, precision: str = "exact") -> Any:
+def own_kernel(row: Activation, dtype: str, precision: str = "default") -> Any:
     """The kernel that is measured."""
-    return kernel(row, dtype) if precision == "exact" else kernel(row, dtype, precision=precision)
+    return kernel(row, dtype) if precision == "default" else kernel(row, dtype, precision=precision)
 
 
 def _measure_references(row: Activation, found: Sequence[Exhaustive]) -> None:

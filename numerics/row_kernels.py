@@ -1,0 +1,163 @@
+"""Softmax, log-softmax, the norms and the gated units as compiled passes over rows, forward and backward.
+
+The forward pass is a row of :data:`backproof.theory.layers.LAYERS`, the backward pass is what is derived from it; both
+are printed row by row (:mod:`.targets.numba_rows`), kept in the cache folder and shared among threads by rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..theory.errors import InputError, Unsupported, lookup
+from ..theory.layer_row import Layer
+from ..theory.layers import LAYERS
+from .compiled import DTYPES, as_input, check_out, file_name, load, write_once
+from .files import cache_directory
+
+Array = npt.NDArray[Any]
+#: Entries of a share of rows that a thread takes.
+SHARE = 65_536
+
+
+@dataclass(frozen=True, eq=False)
+class RowKernel:
+    """A compiled layer on the last axis: ``k(x, …)`` and ``k.vjp(dy, x, …)``, of any leading shape.
+
+    The inputs are those of the layer's row, in its order (x, gamma, beta of a norm; a, b of a gated unit);
+    hyper-parameters go by keyword. What has the output's axes has its shape, the others are one row. Arrays hold
+    ``dtype``; steps are float64 and results are rounded once. A NaN in a row spoils that row alone. Rows of no entries
+    are refused.
+    """
+
+    layer: Layer
+    dtype: str
+
+    def __call__(self, *inputs: Any, out: Array | None = None, **parameters: Any) -> Array:
+        """The layer's output."""
+        arrays, values, shape = self._prepare(inputs, parameters)
+        target = None if out is None else check_out(out, shape, self.dtype, "out")
+        result = np.empty_like(arrays[0])
+        if target is not None and target.flags.c_contiguous and not any(np.may_share_memory(target, a) for a in arrays):
+            result = target.reshape(arrays[0].shape)
+        self._by_rows(self._passes[0], [*arrays, result], values)
+        if target is None:
+            return result.reshape(shape)
+        if not np.may_share_memory(target, result):
+            np.copyto(target, result.reshape(shape))
+        return target
+
+    def vjp(self, dy: Any, *inputs: Any, **parameters: Any) -> Any:
+        """The gradients by the inputs for the cotangent ``dy`` of the output; one array where there is one input."""
+        arrays, values, shape = self._prepare(inputs, parameters)
+        upstream = as_input(dy, self.dtype, "dy")
+        if upstream.shape != shape:
+            raise InputError(f"dy has shape {upstream.shape}, x has {shape}: they must agree")
+        gradients = [np.empty_like(a) if a.ndim == 2 else np.zeros(a.shape) for a in arrays]
+        dy = np.ascontiguousarray(upstream).reshape(arrays[0].shape)
+        self._by_rows(self._passes[1], [dy, *arrays], values, gradients)
+        found = tuple(g.reshape(shape) if g.ndim == 2 else g.astype(self.dtype) for g in gradients)
+        return found if len(found) > 1 else found[0]
+
+    def _prepare(self, inputs: Sequence[Any], parameters: dict[str, Any]) -> tuple[list[Array], list[float], Any]:
+        names = [i.name for i in self.layer.inputs]
+        if len(inputs) != len(names):
+            raise InputError(f"{self.layer.name} takes {', '.join(names)}: {len(names)} arrays, not {len(inputs)}")
+        x, *rest = (as_input(v, self.dtype, n) for v, n in zip(inputs, names, strict=True))
+        if x.ndim == 0 or x.shape[-1] == 0:
+            raise InputError(f"{names[0]} of shape {x.shape} has no entries in a row: the last axis is worked along")
+        for given, array in zip(self.layer.inputs[1:], rest, strict=True):
+            wanted = x.shape if len(given.indices) == 2 else x.shape[-1:]
+            if array.shape != wanted:
+                raise InputError(f"{given.name} has shape {array.shape}, wanted {wanted} for {names[0]} of {x.shape}")
+        known = {str(s): v for s, v in self.layer.parameters.items()}
+        for name in parameters:
+            lookup(known, name, f"parameter of {self.layer.name}")
+        values = [float(parameters.get(name, default)) for name, default in known.items()]
+        flat = [a.reshape(-1, x.shape[-1]) if len(i.indices) == 2 else a for a, i in zip([x, *rest], self.layer.inputs)]
+        return [np.ascontiguousarray(a) for a in flat], values, x.shape
+
+    def _by_rows(
+        self, run: Callable[..., Any], arrays: list[Array], values: list[float], gradients: Sequence[Array] = ()
+    ) -> None:
+        """Run over shares of rows; a gradient of one row is summed share by share, in their order."""
+        rows, width = arrays[0].shape
+        step = max(1, SHARE // width)
+        sums = [g for g in gradients if g.ndim == 1]
+        partial: dict[int, list[Array]] = {}
+        before = len(arrays) if gradients else len(arrays) - 1  # the hyper-parameters stand between inputs and results
+
+        def share(start: int) -> None:
+            part = slice(start, start + step)
+            cut = [a[part] if a.ndim == 2 else a for a in arrays]
+            out = [g[part] if g.ndim == 2 else np.zeros_like(g) for g in gradients]
+            partial[start] = [g for g in out if g.ndim == 1]
+            run(*cut[:before], *values, *cut[before:], *out)
+
+        starts = range(0, rows, step)
+        if len(starts) > 1:
+            list(_pool().map(share, starts))
+        else:
+            for start in starts:
+                share(start)
+        for start in starts:
+            for total, part in zip(sums, partial[start], strict=True):
+                total += part
+
+    @cached_property
+    def _passes(self) -> Any:
+        return load(self.path)
+
+    @cached_property
+    def path(self) -> Path:
+        """The file with the source of both passes; written if it is not there."""
+        source, reductions = self.source, Path(__file__).with_name("row_reductions.py")  # both are compiled into one
+        path = cache_directory() / file_name(
+            f"{self.layer.name}_rows_{self.dtype}", source, reductions.read_text("utf-8")
+        )
+        if not path.exists():
+            write_once(path, source)
+        return path
+
+    @cached_property
+    def source(self) -> str:
+        """The source of both passes, as compiled."""
+        from .targets.numba_rows import print_rows
+
+        return print_rows(self.layer, self.dtype)
+
+
+@lru_cache(maxsize=1)
+def _pool() -> ThreadPoolExecutor:
+    from .compiled import _processors
+
+    return ThreadPoolExecutor(_processors(), thread_name_prefix="backproof-rows")
+
+
+@lru_cache(maxsize=64)
+def row_kernel(name: str, dtype: str = "float64") -> RowKernel:
+    """The compiled layer of this name along rows: softmax, log_softmax, layer_norm, rms_norm; glu and its kin.
+
+    Raises :class:`InputError` for an unknown name or dtype, :class:`Unsupported` for a layer of another kind (batch
+    normalisation reduces over the rows; a convolution has no rows).
+
+    >>> row_kernel("softmax")([[0.0, 0.0]])
+    array([[0.5, 0.5]])
+    """
+    layer = lookup(LAYERS, name, "layer")
+    lookup(DTYPES, str(dtype), "dtype")
+    axes, first = layer.output_axes, layer.inputs[0]
+    if len(axes) != 2 or first.indices != axes or any(i.indices not in (axes, axes[1:]) for i in layer.inputs):
+        raise Unsupported(
+            f"layer {layer.name} is no function along the rows of a matrix: row kernels are of such layers"
+        )
+    made = RowKernel(layer, str(dtype))
+    made.source  # noqa: B018  (refuse now, not at the first call)
+    return made
