@@ -114,7 +114,7 @@ def _as_data(entry: dict[str, Any]) -> dict[str, Any]:
 @click.argument("formula", metavar="NAME|FORMULA", required=False)
 @click.option("--all", "every", is_flag=True, help="Every activation of the table.")
 @click.option("--dtype", type=click.Choice(["float64", "float32"]), default="float64", show_default=True)
-@click.option("--target", type=click.Choice(["cpu", "numpy"]), default="cpu", show_default=True)
+@click.option("--target", type=click.Choice(["cpu", "numpy", "cuda"]), default="cpu", show_default=True)
 @click.option("--points", type=click.IntRange(10, 1_000_000), default=1_000, show_default=True, help="Sample size.")
 @click.option("--compare/--no-compare", default=True, show_default=True, help="Measure the formula as written, too.")
 @click.option("--exhaustive", is_flag=True, help="Every float32 input; can be resumed.")
@@ -163,8 +163,14 @@ def command(
     if exhaustive:
         from .every_float import exhaust, whole_table
 
-        if dtype != "float32" or target != "cpu":
-            raise InputError("accuracy: --exhaustive is for --dtype float32 on the CPU (2**64 inputs are too many)")
+        if dtype != "float32" or target == "numpy":
+            raise InputError("accuracy: --exhaustive is for --dtype float32, compiled (2**64 inputs are too many)")
+        if target == "cuda":
+            if against is not None or threads is not None:
+                raise InputError("accuracy: --against and --threads are for the target cpu")
+            from .every_float_gpu import exhaust_on_gpu
+
+            return exhaust_on_gpu(whole_table() if every else rows, stride, as_json, precision=precision)
         return exhaust(whole_table() if every else rows, stride, against, as_json, precision=precision, threads=threads)
     if stride != 1 or against is not None or threads is not None or precision != "default":
         raise InputError("accuracy: --stride, --against, --threads and --precision go with --exhaustive")

@@ -57,7 +57,7 @@ def exhaustive_on_gpu(
     *,
     precision: str = "default",
     stride: int = 1,
-    block: int = BLOCK,
+    block: int | None = None,
     run: Callable[[Any, Any], None] | None = None,
     advance: Callable[[int], None] = lambda patterns: None,
 ) -> GpuErrors:
@@ -74,7 +74,7 @@ def exhaustive_on_gpu(
     reference = _kernel_run(row, order, "float64", "default")
     margin = (bound(row, "float64", order) or UNPROMISED) * 2.0**-29
     found = GpuErrors(row.name, order, precision, stride, margin)
-    size = min(block, -(-ALL // stride))
+    size = min(block or BLOCK, -(-ALL // stride))
     narrow, computed = (cuda.device_array(size, np.float32) for _ in range(2))
     wide, exact = (cuda.device_array(size, np.float64) for _ in range(2))
     for first in range(0, ALL, size * stride):

@@ -100,6 +100,15 @@ def exhaustive():
     print(json.dumps({"what": "wrong", "found": [found.worst_ulp, found.over_half, found.over_one, failing.failures]}))
 
 
+def command():
+    """The command that measures every float32, on a few hundred of them."""
+    from backproof.demos.cli import run
+
+    stride = str(2**32 // 300 + 1)
+    status = run(["accuracy", "tanh", "--target", "cuda", "--exhaustive", "--dtype", "float32", "--stride", stride])
+    print(json.dumps({"what": "command", "status": status}))
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
@@ -110,4 +119,4 @@ if __name__ == "__main__":
         elif argument.startswith("update:"):
             update(argument.removeprefix("update:"))
         else:
-            {"arrays": arrays, "exhaustive": exhaustive}[argument]()
+            {"arrays": arrays, "exhaustive": exhaustive, "command": command}[argument]()

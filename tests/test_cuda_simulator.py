@@ -29,9 +29,9 @@ def simulated(*what: str) -> dict[str, dict]:
     assert done.returncode == 0, done.stderr[-3000:]
     told: dict[str, dict] = {}
     for line in done.stdout.splitlines():
-        entry = json.loads(line)
+        entry = json.loads(line) if line.startswith("{") else {"what": line}
         known = told.setdefault(entry["what"], entry)
-        known.get("differ", []).extend([] if known is entry else entry["differ"])
+        known.get("differ", []).extend([] if known is entry else entry.get("differ", []))
     return told
 
 
@@ -66,3 +66,12 @@ def test_errors_are_counted():
     assert over_half > 50
     assert over_one == 0
     assert failing > 290  # NaN everywhere; right for the few inputs that are NaN themselves
+
+
+def test_the_command_measures_on_the_gpu():
+    told = simulated("command")
+    assert told["command"]["status"] == 0
+    (heading,) = (line for line in told if line.startswith("tanh"))
+    assert "target cuda" in heading
+    assert "300 inputs" in heading
+    assert sum(line.startswith("  f") and "promised ≤ 0.51" in line for line in told) == 3
