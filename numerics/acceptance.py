@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from ..theory.activations import Activation
+from ..theory.arithmetic import ARITHMETICS, Arithmetic
 from ..theory.lowering import Program, lower
 from ..theory.stability import Stable, stable_program
 from ..theory.symbols import x
-from .compiled import DTYPES, Array
+from .compiled import Array
 
 #: A stable form may be this much worse, in ULP, without being refused: one rounding is not worth a NaN elsewhere.
 SLACK = 1.0
@@ -33,12 +34,14 @@ def output_names(orders: Sequence[int]) -> dict[int, str]:
     return {n: ("value", "derivative")[n] if n < 2 else f"derivative_{n}" for n in orders}
 
 
-def accepted(row: Activation, orders: Sequence[int], dtype: str) -> Stable:
-    """The program for these derivatives of ``row``: each output in its stable form unless as written it is better."""
+def accepted(row: Activation, orders: Sequence[int], dtype: str, arithmetic: Arithmetic | None = None) -> Stable:
+    """The program for these derivatives of ``row``: each output in its stable form unless as written it is better.
+
+    ``arithmetic`` is what the target computes in, by default what every target can.
+    """
     expressions = {name: row.derivative(n) for n, name in output_names(orders).items()}
-    bits = int(np.finfo(DTYPES[dtype]).nmant) + 1
     kept = frozenset(name for n, name in output_names(orders).items() if not _stable_is_better(row, n, dtype))
-    return stable_program(expressions, bits, as_written=kept)
+    return stable_program(expressions, arithmetic or ARITHMETICS[dtype], as_written=kept)
 
 
 @lru_cache(maxsize=512)
@@ -52,9 +55,11 @@ def errors_of_forms(row: Activation, order: int, dtype: str, points: Array | Non
     from .accuracy import FORMATS, exact_function, ulp_error
 
     sample = np.array([s * p for p in SAMPLE for s in (1, -1)], dtype=dtype) if points is None else points
-    bits = int(np.finfo(DTYPES[dtype]).nmant) + 1
     exact = exact_function(row, order)
-    programs = (stable_program({"value": row.derivative(order)}, bits).program, as_written_program(row, order))
+    programs = (
+        stable_program({"value": row.derivative(order)}, ARITHMETICS[dtype]).program,
+        as_written_program(row, order),
+    )
     worst = []
     for program in programs:
         computed = run_with_numpy(program, dtype)(sample)

@@ -14,8 +14,9 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ SMALLEST_COPIED = 256
 _GENERATORS = (
     "lowering", "stability", "half_lines", "decaying", "compensated", "local_polynomials", "scaled_erfc",
     "proof", "pieces",
+    "arithmetic",
 )  # fmt: skip
 
 
@@ -58,7 +60,16 @@ def _generator_digest() -> str:
     files = [
         *(
             here / f"{name}.py"
-            for name in ("compiled", "kernels", "elementwise", "acceptance", "elementary", "device_functions")
+            for name in (
+                "compiled",
+                "kernels",
+                "elementwise",
+                "acceptance",
+                "elementary",
+                "elementary_single",
+                "fast",
+                "device_functions",
+            )
         ),
         *sorted((here / "targets").glob("*.py")),
         *(theory / f"{name}.py" for name in _GENERATORS),
@@ -91,6 +102,26 @@ def write_once(path: Path, text: str) -> None:
         Path(temporary).unlink(missing_ok=True)
 
 
+@contextmanager
+def _interleaved() -> Iterator[None]:
+    """Loops compiled inside compute several vectors at a time, each step of one beside the same step of the others.
+
+    A kernel is a chain of a hundred cycles and more; processors do not look far enough ahead to overlap two of its
+    rounds (measured: 1.1 to 1.5 times as fast; four vectors want the 32 registers of AVX-512). LLVM offers this only as
+    an option of the process, so nothing else compiles meanwhile.
+    """
+    import llvmlite.binding as llvm
+    from numba.core.compiler_lock import global_compiler_lock
+
+    vectors = 4 if llvm.get_host_cpu_features().get("avx512f") else 2
+    with global_compiler_lock:
+        llvm.set_option("", f"-force-vector-interleave={vectors}")
+        try:
+            yield
+        finally:
+            llvm.set_option("", "-force-vector-interleave=0")  # LLVM's own choice again
+
+
 _LOADED: dict[str, Callable[..., Any]] = {}
 _LOADING = threading.Lock()
 
@@ -104,7 +135,8 @@ def load(path: Path) -> Callable[..., Any]:
             assert spec.loader is not None
             module = importlib.util.module_from_spec(spec)
             sys.modules[spec.name] = module  # Numba's cache finds the module again by its name
-            spec.loader.exec_module(module)
+            with _interleaved():
+                spec.loader.exec_module(module)
             _LOADED[str(path)] = module.run
         return _LOADED[str(path)]
 

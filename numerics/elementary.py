@@ -91,14 +91,13 @@ def exp_polynomial(r: float) -> float:
 @numba.njit(forceinline=True)
 def short_exp_polynomial(r: float) -> float:
     """(eʳ − 1 − r)/r² for -0.34668 ≤ r ≤ 0.34668."""
-    p = 2.756064562710984e-06
-    p = fma(p, r, 2.4875695373594e-05)
-    p = fma(p, r, 0.00019841359372781608)
-    p = fma(p, r, 0.0013888822751197756)
-    p = fma(p, r, 0.008333333246760031)
-    p = fma(p, r, 0.041666666883565)
-    p = fma(p, r, 0.16666666666867547)
-    p = fma(p, r, 0.4999999999981232)
+    p = 2.479612805016205e-05
+    p = fma(p, r, 0.0001990485680196202)
+    p = fma(p, r, 0.0013888985574882179)
+    p = fma(p, r, 0.008333289127105573)
+    p = fma(p, r, 0.04166666595289978)
+    p = fma(p, r, 0.16666666753916012)
+    p = fma(p, r, 0.5000000000104914)
     return p
 
 
@@ -133,21 +132,19 @@ def log_polynomial(r: float) -> float:
 @numba.njit(forceinline=True)
 def short_log_polynomial(r: float) -> float:
     """(log(1 + r) − r)/r² for -0.292969 ≤ r ≤ 0.416016."""
-    p = -0.039468301275270984
-    p = fma(p, r, 0.07969715429648683)
-    p = fma(p, r, -0.08233063949632186)
-    p = fma(p, r, 0.07682625887836189)
-    p = fma(p, r, -0.08181666323958846)
-    p = fma(p, r, 0.09075213315580226)
-    p = fma(p, r, -0.1001010745984329)
-    p = fma(p, r, 0.11112575499110504)
-    p = fma(p, r, -0.12499646208572877)
-    p = fma(p, r, 0.1428565989206085)
-    p = fma(p, r, -0.1666667301141898)
-    p = fma(p, r, 0.20000000858261757)
-    p = fma(p, r, -0.24999999949635224)
-    p = fma(p, r, 0.33333333328987585)
-    p = fma(p, r, -0.5000000000011056)
+    p = -0.0479670795702312
+    p = fma(p, r, 0.09146773907358673)
+    p = fma(p, r, -0.09326674650571762)
+    p = fma(p, r, 0.09037456086658134)
+    p = fma(p, r, -0.09880017572120633)
+    p = fma(p, r, 0.1110502402291384)
+    p = fma(p, r, -0.12506617106030796)
+    p = fma(p, r, 0.14286244306388446)
+    p = fma(p, r, -0.16666490906403264)
+    p = fma(p, r, 0.19999986651234955)
+    p = fma(p, r, -0.2500000199677183)
+    p = fma(p, r, 0.3333333343013406)
+    p = fma(p, r, -0.4999999999381692)
     return p
 
 
@@ -207,25 +204,23 @@ def erfcx_small_polynomial(r: float) -> float:
 @numba.njit(forceinline=True)
 def short_erfcx_polynomial(r: float) -> float:
     """(u + 4)·erfcx(u), r = (u − 4)/(u + 4) for -1 ≤ r ≤ 1."""
-    p = 6.340206298942537e-08
-    p = fma(p, r, -6.803531937983879e-08)
-    p = fma(p, r, -7.302747976239248e-07)
-    p = fma(p, r, 1.405727417567283e-06)
-    p = fma(p, r, 4.566605899753629e-06)
-    p = fma(p, r, -1.8838125157197928e-05)
-    p = fma(p, r, -3.5485015684171012e-06)
-    p = fma(p, r, 0.0001767967823763365)
-    p = fma(p, r, -0.000455089299603608)
-    p = fma(p, r, -0.00028095218899882517)
-    p = fma(p, r, 0.006112065074373781)
-    p = fma(p, r, -0.026370054947345452)
-    p = fma(p, r, 0.0763815135241037)
-    p = fma(p, r, -0.1740109370332101)
-    p = fma(p, r, 0.3308515879805424)
-    p = fma(p, r, -0.5408538313251658)
-    p = fma(p, r, 0.7732087022623342)
-    p = fma(p, r, -0.9765487290806828)
-    p = fma(p, r, 1.0959956610005044)
+    p = -4.619788091501895e-07
+    p = fma(p, r, 1.1230358518288406e-06)
+    p = fma(p, r, 4.098589952118997e-06)
+    p = fma(p, r, -1.8355993583853006e-05)
+    p = fma(p, r, -3.114327290922148e-06)
+    p = fma(p, r, 0.00017636216042616931)
+    p = fma(p, r, -0.000455319721677917)
+    p = fma(p, r, -0.00028073012296800533)
+    p = fma(p, r, 0.006112135080726798)
+    p = fma(p, r, -0.026370118922805958)
+    p = fma(p, r, 0.07638150201709398)
+    p = fma(p, r, -0.17401092733477833)
+    p = fma(p, r, 0.33085158887380295)
+    p = fma(p, r, -0.5408538319786318)
+    p = fma(p, r, 0.7732087022382703)
+    p = fma(p, r, -0.9765487290680135)
+    p = fma(p, r, 1.095995661000589)
     return p
 
 
@@ -250,15 +245,14 @@ def erf_polynomial(r: float) -> float:
 @numba.njit(forceinline=True)
 def short_erf_polynomial(r: float) -> float:
     """erf(u)/u, r = u² for 0 ≤ r ≤ 0.765625."""
-    p = 1.171215730477659e-06
-    p = fma(p, r, -1.4281034931788767e-05)
-    p = fma(p, r, 0.00012006629944929052)
-    p = fma(p, r, -0.0008546152731098558)
-    p = fma(p, r, 0.005223920158174075)
-    p = fma(p, r, -0.02686616206521889)
-    p = fma(p, r, 0.11283791606461213)
-    p = fma(p, r, -0.37612638901305895)
-    p = fma(p, r, 1.128379167095421)
+    p = -1.0672608137917827e-05
+    p = fma(p, r, 0.00011554550741219254)
+    p = fma(p, r, -0.0008516624209883614)
+    p = fma(p, r, 0.005222849984631617)
+    p = fma(p, r, -0.026865950998023674)
+    p = fma(p, r, 0.1128378955601648)
+    p = fma(p, r, -0.3761263882505466)
+    p = fma(p, r, 1.1283791670907064)
     return p
 
 
@@ -284,15 +278,14 @@ def atan_polynomial(r: float) -> float:
 @numba.njit(forceinline=True)
 def short_atan_polynomial(r: float) -> float:
     """atan(u)/u, r = u² for 0 ≤ r ≤ 0.173069."""
-    p = 0.030547613640047783
-    p = fma(p, r, -0.058672754423206214)
-    p = fma(p, r, 0.07561870085216875)
-    p = fma(p, r, -0.09078152461314518)
-    p = fma(p, r, 0.11110367909582931)
-    p = fma(p, r, -0.14285689767547563)
-    p = fma(p, r, 0.19999999592711012)
-    p = fma(p, r, -0.33333333330716935)
-    p = fma(p, r, 0.999999999999972)
+    p = -0.037536994156605885
+    p = fma(p, r, 0.06967812426116682)
+    p = fma(p, r, -0.08991214350147982)
+    p = fma(p, r, 0.11103319998776551)
+    p = fma(p, r, -0.1428537950772387)
+    p = fma(p, r, 0.19999992884803208)
+    p = fma(p, r, -0.33333333275424937)
+    p = fma(p, r, 0.9999999999992185)
     return p
 
 
@@ -324,14 +317,13 @@ def short_cos_polynomial(r: float) -> float:
 @numba.njit(forceinline=True)
 def short_log1p_unit_polynomial(r: float) -> float:
     """log((1 + s)/(1 − s))/s, r = s² for 0 ≤ r ≤ 0.111111."""
-    p = 0.20085398950309893
-    p = fma(p, r, 0.14064012333599898)
-    p = fma(p, r, 0.18311081857526315)
-    p = fma(p, r, 0.22215320810914532)
-    p = fma(p, r, 0.28571627153869356)
-    p = fma(p, r, 0.3999999720509126)
-    p = fma(p, r, 0.6666666668163023)
-    p = fma(p, r, 1.9999999999998677)
+    p = 0.21878615095541581
+    p = fma(p, r, 0.17116483941724805)
+    p = fma(p, r, 0.22305889626202446)
+    p = fma(p, r, 0.2856810139742795)
+    p = fma(p, r, 0.40000062595620084)
+    p = fma(p, r, 0.6666666622631967)
+    p = fma(p, r, 2.000000000005078)
     return p
 
 
@@ -358,6 +350,36 @@ def exp(x: float) -> float:
     high = 1.0 + r
     low = (1.0 - high) + r
     return (high + (low + p)) * scale * from_bits((n - half + 1023) << 52)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def lifted_exp(x: float) -> float:
+    """2⁵¹²·eˣ for −1000 ≤ x ≤ 0, never subnormal; below, as at −1000."""
+    x = -1000.0 if x < -1000.0 else x
+    z = fma(x, 1.4426950408889634, 6755399441055744.0)
+    k = z - 6755399441055744.0
+    a = fma(k, -0.6931471805598903, x)
+    b = k * 5.497923018708371e-14
+    r = a - b
+    p = fma(r * r, exp_polynomial(r), (a - r) - b)
+    scale = from_bits((bits_of(z) + 1535) << 52)
+    high = 1.0 + r
+    low = (1.0 - high) + r
+    return (high + (low + p)) * scale
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def decaying_expm1(x: float) -> float:
+    """eˣ − 1 for x ≤ 0, by the same steps as the lifted exponential."""
+    x = -1000.0 if x < -1000.0 else x
+    z = fma(x, 1.4426950408889634, 6755399441055744.0)
+    k = z - 6755399441055744.0
+    a = fma(k, -0.6931471805598903, x)
+    b = k * 5.497923018708371e-14
+    r = a - b
+    p = fma(r * r, exp_polynomial(r), (a - r) - b)
+    scale = from_bits((bits_of(z) + 1535) << 52) * 7.458340731200207e-155
+    return fma(p, scale, fma(r, scale, scale - 1.0))
 
 
 @numba.njit(forceinline=True, error_model="numpy")
@@ -454,6 +476,28 @@ def short_exp(x: float) -> float:
     r = fma(k, -0.6931471805599453, x)
     scale = from_bits(bits_of(z) << 52)
     return fma(fma(r * r, short_exp_polynomial(r), r), scale, scale)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def short_lifted_exp(x: float) -> float:
+    """eˣ for x ≤ 0 and results of 24 bits, which need no lifting."""
+    x = -708.0 if x < -708.0 else x
+    z = fma(x, 1.4426950408889634, 6755399441056767.0)
+    k = z - 6755399441056767.0
+    r = fma(k, -0.6931471805599453, x)
+    scale = from_bits(bits_of(z) << 52)
+    return fma(fma(r * r, short_exp_polynomial(r), r), scale, scale)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def short_decaying_expm1(x: float) -> float:
+    """eˣ − 1 for x ≤ 0 and results of 24 bits, by the same steps as the exponential."""
+    x = -708.0 if x < -708.0 else x
+    z = fma(x, 1.4426950408889634, 6755399441056767.0)
+    k = z - 6755399441056767.0
+    r = fma(k, -0.6931471805599453, x)
+    scale = from_bits(bits_of(z) << 52)
+    return fma(fma(r * r, short_exp_polynomial(r), r), scale, scale - 1.0)
 
 
 @numba.njit(forceinline=True, error_model="numpy")

@@ -82,7 +82,7 @@ def activation_source(row: Activation, target: str = "numpy", derivatives: int =
     title = f"{row.title or row.name}: f(x) = {formula[:160]}"
 
     def programs(orders: Sequence[int]) -> Program:
-        return activation_program(row, orders, dtype)
+        return activation_program(row, orders, dtype, "cpu" if target == "numba" else None)
 
     return printer(programs, name=name, title=title, derivatives=derivatives, dtype=dtype)
 

@@ -16,6 +16,7 @@ import numpy as np
 import sympy
 
 from ..theory.activations import Activation, activation
+from ..theory.arithmetic import ARITHMETICS, fused
 from ..theory.errors import InputError, lookup
 from ..theory.lowering import Program
 from .compiled import DTYPES, SMALLEST_SHARED, Array, apply, as_input, check_out, file_name, load, one_line, write_once
@@ -24,6 +25,7 @@ from .files import cache_directory
 
 __all__ = [
     "DTYPES",
+    "PRECISIONS",
     "SMALLEST_SHARED",
     "TARGETS",
     "Elementwise",
@@ -78,12 +80,15 @@ class Kernel:
     """A compiled activation: ``k(x)``, ``k.derivative(x, n)``, ``k.value_and_derivative(x)``, on arrays of any shape.
 
     ``x`` holds ``dtype`` (integers and smaller floats are converted; a larger float is refused). ``out`` may be ``x``
-    itself. NaN gives NaN; ±∞ gives the limit where there is one. At a kink the derivative is the row's stated value.
+    itself. With ``precision`` "fast" (float32 on the CPU) the steps are computed in float32 where that stays within
+    :data:`.fast.MOST` ULP, in float64 where it does not (:meth:`arithmetic`). NaN gives NaN; ±∞ gives the limit where
+    there is one. At a kink the derivative is the row's stated value.
     """
 
     activation: Activation
     dtype: str
     target: str
+    precision: str = "default"
     _runs: dict[tuple[int, ...], Callable[..., Any]] = field(default_factory=dict, repr=False)
 
     def __call__(self, x: Any, out: Array | None = None) -> Any:
@@ -151,6 +156,10 @@ class Kernel:
 
     def path_of(self, orders: tuple[int, ...] = (0,)) -> Path:
         """The file that computes these derivatives together; written if it is not there."""
+        if self.precision == "fast":
+            from .fast import chosen
+
+            return chosen(self.activation, orders)[0]
         title = f"{self.activation.name}_{'_'.join(f'd{n}' for n in orders)}_{self.dtype}_{self.target}"
         determining = [sympy.srepr(self.activation.derivative(n)) for n in orders]
         folder = cache_directory()
@@ -160,10 +169,18 @@ class Kernel:
         return path
 
     def _print(self, orders: tuple[int, ...]) -> str:
-        program = activation_program(self.activation, orders, self.dtype)
+        program = activation_program(self.activation, orders, self.dtype, self.target)
         what = ", ".join(("f", "f′", "f″")[n] if n < 3 else f"f^({n})" for n in orders)
         title = f"{what} of {one_line(self.activation.name)}: {one_line(str(self.activation.expr))}"
         return TARGETS[self.target].printer(program, dtype=self.dtype, title=title)
+
+    def arithmetic(self, orders: tuple[int, ...] = (0, 1)) -> str:
+        """What the steps are computed in ("float64", "float32"), with the reason where a fast form was refused."""
+        if self.precision == "fast":
+            from .fast import chosen
+
+            return chosen(self.activation, orders)[1]
+        return self.dtype if self.target == "numpy" else "float64"
 
     @property
     def path(self) -> Path:
@@ -187,22 +204,32 @@ def _collect(results: Any, outs: Sequence[Array | None]) -> list[Any]:
     return listed
 
 
-def activation_program(row: Activation, orders: Sequence[int], dtype: str = "float64") -> Program:
-    """The stable program that computes these derivatives of ``row`` together."""
+def activation_program(
+    row: Activation, orders: Sequence[int], dtype: str = "float64", target: str | None = None
+) -> Program:
+    """The stable program that computes these derivatives of ``row`` together, for one target or for any."""
     from .acceptance import accepted
 
-    return accepted(row, orders, dtype).program
+    arithmetic = ARITHMETICS[dtype]
+    return accepted(row, orders, dtype, fused(arithmetic) if target == "cpu" else arithmetic).program
 
 
 _KERNELS: dict[tuple[Any, ...], Kernel] = {}
 
 
-def kernel(spec: Any, dtype: str = "float64", target: str = "cpu", **parameters: Any) -> Kernel:
+#: What a kernel may give up: nothing, or up to :data:`.fast.MOST` ULP of a float32 for speed.
+PRECISIONS = ("default", "fast")
+
+
+def kernel(
+    spec: Any, dtype: str = "float64", target: str = "cpu", *, precision: str = "default", **parameters: Any
+) -> Kernel:
     """The kernel of an activation: a row's name, a formula in x, or a SymPy expression.
 
-    ``dtype`` is "float64" or "float32"; ``target`` "cpu" (Numba), "cuda" (numba-cuda) or "numpy". Nothing is compiled
-    before it is called. Raises :class:`InputError` for an unknown name, dtype, target or parameter,
-    :class:`Unsupported` for a formula that cannot be compiled.
+    ``dtype`` is "float64" or "float32"; ``target`` "cpu" (Numba), "cuda" (numba-cuda) or "numpy"; ``precision``
+    "default" or, for float32 on the CPU, "fast". Nothing is compiled before it is called. Raises :class:`InputError`
+    for an unknown name, dtype, target, precision or parameter, :class:`Unsupported` for a formula that cannot be
+    compiled.
 
     >>> k = kernel("relu", target="numpy")
     >>> k([-1.0, 0.0, 2.0])
@@ -212,9 +239,12 @@ def kernel(spec: Any, dtype: str = "float64", target: str = "cpu", **parameters:
     name = np.dtype(dtype).name if dtype in (np.float32, np.float64) else str(dtype)
     lookup(DTYPES, name, "dtype")
     lookup(TARGETS, target, "target")
-    key = (row, name, target)
+    lookup(dict.fromkeys(PRECISIONS), precision, "precision")
+    if precision == "fast" and (name, target) != ("float32", "cpu"):
+        raise InputError(f"precision fast is for float32 on the cpu, not for {name} on {target}")
+    key = (row, name, target, precision)
     if key not in _KERNELS:
-        _KERNELS[key] = _kind(target)(row, name, target)
+        _KERNELS[key] = _kind(target)(row, name, target, precision)
     return _KERNELS[key]
 
 

@@ -14,9 +14,10 @@ import pytest
 import sympy
 from flint import arb
 
-from backproof.numerics import elementary
+from backproof.numerics import elementary, elementary_single
 from backproof.numerics.kernels import kernel
 from backproof.numerics.targets.numba_cpu import prepared
+from backproof.theory.arithmetic import DOUBLE, SHORT, SINGLE, fused
 from backproof.theory.lowering import Builder, lower
 from backproof.theory.minimax import POLYNOMIALS, coefficients
 from backproof.theory.symbols import x
@@ -30,8 +31,10 @@ def _own_cache(tmp_path_factory, monkeypatch):
 
 
 def _function_of(name):
-    short = "short_" if name.endswith("_short") else ""
-    return getattr(elementary, f"{short}{name.removesuffix('_short')}_polynomial")
+    for kind, module in (("short", elementary), ("single", elementary_single)):
+        if name.endswith(f"_{kind}"):
+            return getattr(module, f"{kind}_{name.removesuffix(f'_{kind}')}_polynomial")
+    return getattr(elementary, f"{name}_polynomial")
 
 
 def _written(name):
@@ -40,8 +43,8 @@ def _written(name):
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
-            value = node.value.args[2] if isinstance(node.value, ast.Call) else node.value
-            found.append(ast.literal_eval(value))
+            values = node.value.args[::2] if isinstance(node.value, ast.Call) else [node.value]
+            found += [ast.literal_eval(v) for v in values if not isinstance(v, ast.Name)]
     return tuple(reversed(found))
 
 
@@ -61,11 +64,11 @@ def test_the_error_of_each_polynomial_is_proven(row):
 @pytest.mark.parametrize("row", POLYNOMIALS.values(), ids=list(POLYNOMIALS))
 def test_a_wrong_coefficient_is_not_proven(row):
     wrong = list(_written(row.name))
-    wrong[1] *= 1 + 2.0 ** -(row.proven_bits - 12)
+    wrong[1] *= 1 + 2.0 ** -(row.proven_bits - 14)
     assert not row.error(tuple(wrong)) < arb(2) ** -row.proven_bits
 
 
-@pytest.mark.parametrize("name", ["exp", "log", "erf_short"])
+@pytest.mark.parametrize("name", ["exp", "log", "erf_short", "exp_single"])
 def test_no_lower_degree_would_do(name):
     import dataclasses
 
@@ -127,11 +130,54 @@ def test_functions_against_balls(name):
             exact = [EXACT[name](arb(point)) for point in points.tolist()]
             errors = [abs(arb(value) - e) for value, e in zip(got.tolist(), exact, strict=True)]
             if short:
-                assert max(float(error / abs(e)) for error, e in zip(errors, exact, strict=True)) < 2.0**-40
+                assert max(float(error / abs(e)) for error, e in zip(errors, exact, strict=True)) < 2.0**-35
             else:
                 assert (
                     max(float(error / math.ulp(float(e))) for error, e in zip(errors, exact, strict=True)) < MOST[name]
                 )
+
+
+#: ULP of float32 for the functions in float32; measured 0.9, 1.6, 0.9, 1.5, 2.4, 2.3, 2.2.
+MOST_SINGLE = {"exp": 1.2, "expm1": 2.0, "log": 1.2, "log1p": 2.0, "erf": 3.0, "erfcx": 4.3, "atan": 2.8}
+
+
+def _float32_points(name):
+    with np.errstate(over="ignore", under="ignore"):
+        points = POINTS[name].astype(np.float32)
+    if name in ("exp", "expm1"):
+        points = np.concatenate([points[np.abs(points) < 80], rng.uniform(-103, 88, 2000).astype(np.float32)])
+    return points[(np.abs(points) < 1e37) & ((points > 0) | (name not in ("log", "erfcx")))]
+
+
+@pytest.mark.parametrize("name", elementary.FUNCTIONS)
+def test_functions_in_float32_against_balls(name):
+    points = _float32_points(name)
+    got = _over(getattr(elementary_single, f"single_{name}"))(points)
+    with flint.ctx.workprec(200):
+        exact = [EXACT[name](arb(point)) for point in points.tolist()]
+        errors = [
+            float(abs(arb(value) - e)) / float(np.spacing(np.float32(abs(float(e)))))
+            for value, e in zip(got.tolist(), exact, strict=True)
+        ]
+    assert max(errors) < MOST_SINGLE[name]
+
+
+@pytest.mark.parametrize("arithmetic", [fused(DOUBLE), fused(SHORT), SINGLE], ids=lambda a: a.name)
+def test_decaying_exponentials_are_lifted_by_what_the_arithmetic_says(arithmetic):
+    prefix, module = {53: ("", elementary), 24: ("short_", elementary)}[arithmetic.wanted]
+    kind = np.float64
+    if arithmetic is SINGLE:
+        prefix, module, kind = "single_", elementary_single, np.float32
+    lowest = -arithmetic.gone if arithmetic.lift else -700
+    points = np.concatenate([rng.uniform(lowest, 0, 1000), -np.exp(-rng.uniform(0, 30, 300)), [0.0]]).astype(kind)
+    unit = 2.0 ** -(arithmetic.digits if arithmetic.compensated else 36)
+    lifted = _over(getattr(module, f"{prefix}lifted_exp"))(points).tolist()
+    less_one = _over(getattr(module, f"{prefix}decaying_expm1"))(points).tolist()
+    with flint.ctx.workprec(200):
+        for point, value, less in zip(points.tolist(), lifted, less_one, strict=True):
+            exact = arb(point).exp()
+            assert abs(arb(value) / arb(2) ** arithmetic.lift - exact) < 2.2 * unit * exact, point
+            assert abs(arb(less) - arb(point).expm1()) <= 3 * unit * abs(arb(point).expm1()), point
 
 
 @pytest.mark.parametrize("name", ["sin", "cos"])
@@ -186,8 +232,8 @@ def test_subnormal_results_are_rounded_not_flushed():
 # ------------------------------------------------------------------------------------------------------------ rewriting
 
 
-def _prepared(expression, dtype="float32"):
-    return prepared(lower({"y": expression}, (x,)), dtype).operations
+def _prepared(expression, arithmetic=SHORT):
+    return prepared(lower({"y": expression}, (x,)), arithmetic).operations
 
 
 def test_log1p_is_short_only_where_its_argument_lies_in_the_unit_interval():
@@ -195,21 +241,21 @@ def test_log1p_is_short_only_where_its_argument_lies_in_the_unit_interval():
     b = Builder(["x"])
     for exponent, expected in ((b.op("neg", b.op("abs", b.input("x"))), True), (b.input("x"), False)):
         program = b.finish({"y": b.op("log1p", b.op("exp", exponent))})
-        assert ("log1p_unit" in prepared(program, "float32").operations) is expected
-        assert "log1p_unit" not in prepared(program, "float64").operations
+        assert ("log1p_unit" in prepared(program, SHORT).operations) is expected
+        assert "log1p_unit" not in prepared(program, DOUBLE).operations
     assert "exp" in _prepared(decaying)
 
 
 def test_products_that_only_a_sum_uses_are_fused_and_quotients_share_a_reciprocal():
     y = sympy.Symbol("y", real=True)
-    program = prepared(lower({"s": x * y + 3, "t": x * y}, (x, y)), "float64")
+    program = prepared(lower({"s": x * y + 3, "t": x * y}, (x, y)), DOUBLE)
     assert "fma" not in program.operations  # the product is a result itself
-    program = prepared(lower({"s": x * y + 3}, (x, y)), "float64")
+    program = prepared(lower({"s": x * y + 3}, (x, y)), DOUBLE)
     assert "fma" in program.operations
     assert arb(13).contains(program.enclose(arb(2), arb(5))["s"])
     quotients = lower({"s": x / (1 + y), "t": y / (1 + y) ** 2}, (x, y))
-    assert sum(node.operation == "div" for node in prepared(quotients, "float32").nodes) == 1
-    assert sum(node.operation == "div" for node in prepared(quotients, "float64").nodes) == 2
+    assert sum(node.operation == "div" for node in prepared(quotients, SHORT).nodes) == 1
+    assert sum(node.operation == "div" for node in prepared(quotients, DOUBLE).nodes) == 2
 
 
 @pytest.mark.slow

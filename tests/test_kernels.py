@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from backproof.numerics.compiled import SMALLEST_SHARED
+from backproof.numerics.fast import distance, every_float
 from backproof.numerics.kernels import compile_elementwise, kernel
 from backproof.numerics.targets.printing import identifier, literal
 from backproof.theory.activations import ACTIVATIONS
@@ -314,3 +315,43 @@ def test_elementwise_refuses():
         compile_elementwise({}, (theta,))
     with pytest.raises(Unsupported, match="gamma"):
         compile_elementwise({"y": sympy.gamma(x)}, (x,))
+
+
+# ------------------------------------------------------------------------------------------------------ precision fast
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "silu", "softplus", "elu"])
+def test_fast_kernels_compute_in_float32_and_stay_within_four_ulp(name):
+    fast, default = kernel(name, "float32", precision="fast"), kernel(name, "float32")
+    assert fast.arithmetic().startswith("float32")
+    points = every_float(4093)
+    for computed, reference in zip(
+        fast.value_and_derivative(points), default.value_and_derivative(points), strict=True
+    ):
+        assert distance(computed, reference).max() + 0.51 <= 4
+    text = fast.path_of((0, 1)).read_text(encoding="utf-8")
+    assert "float64" not in text
+
+
+@pytest.mark.parametrize(("name", "why"), [("gelu", "off by"), ("sin", "C library")])
+def test_where_float32_does_not_do_the_default_kernel_is_used_and_says_so(name, why):
+    fast, default = kernel(name, "float32", precision="fast"), kernel(name, "float32")
+    assert fast.arithmetic().startswith("float64")
+    assert why in fast.arithmetic()
+    assert fast.path_of((0, 1)) == default.path_of((0, 1))
+
+
+def test_distance_counts_floats_and_tells_nan_from_a_number():
+    ones = np.float32([1.0, 0.0, np.nan, np.nan, -1e-45, np.inf])
+    others = np.float32(
+        [np.nextafter(np.float32(1), np.float32(2)), -0.0, np.nan, 1.0, 1e-45, np.finfo(np.float32).max]
+    )
+    assert distance(ones, others).tolist() == [1, 0, 0, 2**32, 2, 1]
+
+
+@pytest.mark.parametrize(("dtype", "target"), [("float64", "cpu"), ("float32", "numpy")])
+def test_fast_is_for_float32_on_the_cpu(dtype, target):
+    with pytest.raises(InputError, match="precision fast is for float32 on the cpu"):
+        kernel("silu", dtype, target, precision="fast")
+    with pytest.raises(InputError, match="precision"):
+        kernel("silu", "float32", precision="quick")

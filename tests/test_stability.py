@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from backproof.theory import proof
 from backproof.theory.activations import ACTIVATIONS, activation
+from backproof.theory.arithmetic import DOUBLE, SHORT, SINGLE, fused
 from backproof.theory.decaying import a, half_line
 from backproof.theory.enclosures import ball_function, exact_value
 from backproof.theory.errors import Unsupported
@@ -46,10 +47,10 @@ def _outputs(row):
     return {"value": row.expr, "derivative": row.derivative(1), "second": row.derivative(2)}
 
 
-@pytest.mark.parametrize("bits", [53, 24])
+@pytest.mark.parametrize("arithmetic", [DOUBLE, SHORT, fused(DOUBLE), SINGLE], ids=lambda a: a.name + "+" * a.fused)
 @pytest.mark.parametrize("spec", [*ACTIVATIONS, *TYPED])
-def test_every_stable_form_is_held_against_its_formula(spec, bits):
-    stable = stable_program(_outputs(activation(spec)), bits)
+def test_every_stable_form_is_held_against_its_formula(spec, arithmetic):
+    stable = stable_program(_outputs(activation(spec)), arithmetic)
     assert stable.as_written == {}
     assert min(stable.proved_at.values()) >= 40
 
@@ -187,7 +188,7 @@ def test_a_form_that_fails_its_proof_is_not_used(monkeypatch):
 
 def test_common_subexpressions_are_shared():
     row = ACTIVATIONS["silu"]
-    both = stable_program({"value": row.expr, "derivative": row.derivative(1)}, 24).program
+    both = stable_program({"value": row.expr, "derivative": row.derivative(1)}, SHORT).program
     assert sum(node.operation == "exp" for node in both.nodes) == 1
 
 

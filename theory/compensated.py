@@ -2,8 +2,9 @@
 
 exp multiplies the absolute error of its argument into a relative error of the result: with |argument| up to 745, half
 an ulp of the argument is several hundred ulp of the exponential. The argument is therefore built as hi + lo (Dekker
-1971, Veltkamp's splitting; no fused multiply-add is needed) and exp(−(hi + lo)) = e − e·lo with e = exp(−hi). In exact
-arithmetic every lo of a product is 0, so a program with these steps still equals its formula exactly.
+1971, Veltkamp's splitting, or one fused multiply-add where there is one) and exp(−(hi + lo)) = e − e·lo with
+e = exp(−hi). In exact arithmetic every lo of a product is 0, so a program with these steps still equals its formula
+exactly.
 """
 
 from __future__ import annotations
@@ -14,11 +15,9 @@ from fractions import Fraction
 import flint
 import sympy
 
+from .arithmetic import DOUBLE, Arithmetic
 from .enclosures import enclose
 from .lowering import Builder
-
-#: 2²⁷ + 1: cuts a 53-bit number in two of at most 26 bits.
-SPLITTER = 2**27 + 1
 
 
 @dataclass(frozen=True)
@@ -29,17 +28,17 @@ class Pair:
     lo: int | None
 
 
-def nearest_float(value: sympy.Expr) -> Fraction:
-    """The float64 nearest to an exact constant, as an exact fraction."""
+def nearest_float(value: sympy.Expr, arithmetic: Arithmetic = DOUBLE) -> Fraction:
+    """The float nearest to an exact constant, as an exact fraction."""
     if value.is_Rational:
-        return Fraction(float(Fraction(int(value.p), int(value.q))))
+        return arithmetic.nearest(Fraction(int(value.p), int(value.q)))
     with flint.ctx.workprec(400):
-        return Fraction(float(enclose(value, {}, digits=60).mid()))
+        return arithmetic.nearest(float(enclose(value, {}, digits=60).mid()))
 
 
-def constant_pair(builder: Builder, value: sympy.Expr) -> Pair:
+def constant_pair(builder: Builder, value: sympy.Expr, arithmetic: Arithmetic) -> Pair:
     """hi = the nearest float, lo = the float nearest to the rest."""
-    hi = nearest_float(value)
+    hi = nearest_float(value, arithmetic)
     exact_hi = sympy.Rational(hi.numerator, hi.denominator)
     rest = value - exact_hi
     if rest == 0:
@@ -54,35 +53,40 @@ def _is_power_of_two(value: sympy.Expr | None) -> bool:
     return p & (p - 1) == 0 and q & (q - 1) == 0
 
 
-def _halves(b: Builder, place: int) -> tuple[int, int]:
-    """Two places of at most 26 bits that sum to ``place``."""
+def _halves(b: Builder, place: int, arithmetic: Arithmetic) -> tuple[int, int]:
+    """Two places of at most half the digits that sum to ``place``."""
     value = b.value_of(place)
     if value is not None:
         return _constant_halves(b, value)
-    scaled = b.op("mul", b.constant(SPLITTER), place)
+    scaled = b.op("mul", b.constant(arithmetic.splitter), place)
     high = b.op("sub", scaled, b.op("sub", scaled, place))
     return high, b.op("sub", place, high)
 
 
 def _constant_halves(b: Builder, value: sympy.Expr) -> tuple[int, int]:
     exact = float(Fraction(int(value.p), int(value.q)))
-    scaled = SPLITTER * exact
+    scaled = DOUBLE.splitter * exact
     high = Fraction(scaled - (scaled - exact))
     low = Fraction(exact) - high
     return tuple(b.constant(sympy.Rational(h.numerator, h.denominator)) for h in (high, low))  # type: ignore[return-value]
 
 
-def product(b: Builder, pair: Pair, factor: int) -> Pair:
+def product(b: Builder, pair: Pair, factor: int, arithmetic: Arithmetic) -> Pair:
     """(hi + lo)·factor for an exact ``factor``."""
     hi = b.op("mul", pair.hi, factor)
     carried = None if pair.lo is None else b.op("mul", pair.lo, factor)
     if _is_power_of_two(b.value_of(pair.hi)) or _is_power_of_two(b.value_of(factor)):
         return Pair(hi, carried)
-    (p, q), (r, s) = _halves(b, pair.hi), _halves(b, factor)
-    error = b.op("sub", b.op("mul", p, r), hi)
-    error = b.op("add", error, b.op("add", b.op("mul", p, s), b.op("mul", q, r)))
-    error = b.op("add", error, b.op("mul", q, s))
+    error = b.op("fma", pair.hi, factor, b.op("neg", hi)) if arithmetic.fused else _error(b, pair.hi, factor, hi)
     return Pair(hi, error if carried is None else b.op("add", error, carried))
+
+
+def _error(b: Builder, first: int, second: int, product: int) -> int:
+    """first·second − product, where product is that rounded."""
+    (p, q), (r, s) = (_halves(b, place, DOUBLE) for place in (first, second))
+    error = b.op("sub", b.op("mul", p, r), product)
+    error = b.op("add", error, b.op("add", b.op("mul", p, s), b.op("mul", q, r)))
+    return b.op("add", error, b.op("mul", q, s))
 
 
 def plus(b: Builder, pair: Pair, other: Pair) -> Pair:
@@ -95,23 +99,39 @@ def plus(b: Builder, pair: Pair, other: Pair) -> Pair:
     return Pair(hi, error)
 
 
-def polynomial(b: Builder, terms: dict[int, sympy.Expr], a: int, *, compensate: bool) -> Pair:
-    """Σ terms[degree]·a**degree (every degree at least 1) by Horner's rule, as a pair where ``compensate``."""
+def polynomial(b: Builder, terms: dict[int, sympy.Expr], a: int, arithmetic: Arithmetic) -> Pair:
+    """Σ terms[degree]·a**degree (every degree at least 1) by Horner's rule, as a pair where errors matter."""
+    compensate = arithmetic.compensated
     total: Pair | None = None
     degrees = sorted(terms, reverse=True)
     for degree, below in zip(degrees, [*degrees[1:], 0], strict=True):
-        here = constant_pair(b, terms[degree]) if compensate else Pair(b.constant(terms[degree]), None)
+        here = constant_pair(b, terms[degree], arithmetic) if compensate else Pair(b.constant(terms[degree]), None)
         if total is None:
             total = here
         else:
             total = plus(b, total, here) if compensate else Pair(b.op("add", total.hi, here.hi), None)
         for _ in range(degree - below):
-            total = product(b, total, a) if compensate else Pair(b.op("mul", total.hi, a), None)
+            total = product(b, total, a, arithmetic) if compensate else Pair(b.op("mul", total.hi, a), None)
     assert total is not None
     return total
 
 
 def exp_of_minus(b: Builder, pair: Pair) -> int:
     """exp(−(hi + lo))."""
-    e = b.op("exp", b.op("neg", pair.hi))
+    return _with_rest(b, b.op("exp", b.op("neg", pair.hi)), pair)
+
+
+def lifted_exp_of_minus(b: Builder, pair: Pair, arithmetic: Arithmetic) -> int:
+    """2ᴸ·exp(−(hi + lo)), hi ≥ 0: normal where the exponential itself is not."""
+    lift = b.constant(arithmetic.lift)
+    return _with_rest(b, b.op("lifted_exp", b.op("neg", pair.hi), lift), pair)
+
+
+def lowered(b: Builder, place: int, arithmetic: Arithmetic) -> int:
+    """A place times 2⁻ᴸ."""
+    return b.op("mul", place, b.constant(sympy.Integer(2) ** -arithmetic.lift))
+
+
+def _with_rest(b: Builder, e: int, pair: Pair) -> int:
+    """e·exp(−lo)."""
     return e if pair.lo is None else b.op("sub", e, b.op("mul", e, pair.lo))

@@ -2,7 +2,8 @@
 
 Factors stay factors; T − 1 becomes expm1, 1 − T·X the error function; sums run by Horner's rule from the decaying terms
 to the lasting one; a is held at a value beyond which a decaying factor is 0 wherever one multiplies it (no 0·∞); and
-results near the underflow limit are multiplied by the square root of their small factor twice.
+results near the underflow limit are multiplied by the square root of their small factor twice, or by a power of two
+last.
 """
 
 from __future__ import annotations
@@ -17,16 +18,13 @@ from flint import arb
 from sympy import Expr, Integer
 
 from . import compensated
+from .arithmetic import Arithmetic
 from .decaying import HalfLine, a, sign_of_all, terms_of
 from .enclosures import enclose, exact_value
 from .lowering import Builder, Lowering
 
-#: exp(−1000) is 0 in every format: beyond this exponent a decaying term is gone, and a is held there.
-GONE = 1_000
 #: Below this exponent exp(−Q) − 1 needs expm1; above, the exponential that is there anyway is small enough.
 ALMOST_LOG_2 = sympy.Rational(45, 64)
-#: exp(−650)·(anything met in practice) is still normal in float64; beyond, results are scaled by halves.
-NEAR_UNDERFLOW = 650
 
 
 class HalfLineLowering:
@@ -38,9 +36,16 @@ class HalfLineLowering:
     """
 
     def __init__(
-        self, b: Builder, line: HalfLine, place: int, bits: int, *, border: Expr | None = None, whole: bool = False
+        self,
+        b: Builder,
+        line: HalfLine,
+        place: int,
+        arithmetic: Arithmetic,
+        *,
+        border: Expr | None = None,
+        whole: bool = False,
     ) -> None:
-        self.b, self.line, self.bits, self.place, self.whole = b, line, bits, place, whole
+        self.b, self.line, self.arithmetic, self.place, self.whole = b, line, arithmetic, place, whole
         self.suspicious: list[Expr] = []
         if line.far:
             self.base = b.op("div", b.constant(1), b.op("at_least", place, b.constant(border or 1)))
@@ -50,7 +55,7 @@ class HalfLineLowering:
             self.base = b.op("at_most", place, b.constant(border))
         else:
             self.base = place
-        self._pairs = [compensated.polynomial(b, t.terms, self.base, compensate=bits > 24) for t in line.exponentials]
+        self._pairs = [compensated.polynomial(b, t.terms, self.base, arithmetic) for t in line.exponentials]
         self._symbols = line.generators
         self._constants = {symbol: value for value, symbol in line.constants.items()}
         self._decaying = {t.symbol for t in line.exponentials}
@@ -61,7 +66,7 @@ class HalfLineLowering:
 
     def _gone(self) -> Expr:
         """An a beyond which every T is 0."""
-        return max((_reach(t.terms, GONE) for t in self.line.exponentials), default=Integer(1))
+        return max((_reach(t.terms, self.arithmetic.gone) for t in self.line.exponentials), default=Integer(1))
 
     def element(self, e: Any) -> int:
         """The place of an element of the field."""
@@ -78,27 +83,62 @@ class HalfLineLowering:
             singles += [
                 self.place for f, k in below for _ in range(k) if self._uses(f) == {self.line.base} and _single(f)
             ]
+        corrected = [(f, k) for f, k in below if self._is_corrected(f, k)]
+        if self.arithmetic.fused:
+            below = [(f, k) for f, k in below if (f, k) not in corrected]
         core = self._quotient(scale / below_scale, tops, singles, self._bottoms(below, held))
-        return self._times_decay(self._corrected(core, below, held), powers)
+        return self._times_decay(self._corrected(core, corrected, held), powers)
+
+    def _is_corrected(self, factor: Any, k: int) -> bool:
+        """Whether a denominator's rounding error counts more than once and can be known."""
+        if k < 2 or not self.arithmetic.compensated or not self.line.exponentials or _single(factor):
+            return False
+        return any(not any(t[0]) for t in factor.terms())
 
     def _corrected(self, core: int | None, below: list[tuple[Any, int]], held: bool) -> int | None:
         """core·(1 − k·lo/hi) for each denominator (hi + lo)ᵏ, k ≥ 2, whose rounding error lo would count k times."""
         b = self.b
         for factor, k in below:
-            if core is None or k < 2 or self.bits <= 24 or not self.line.exponentials or _single(factor):
+            if core is None and not self.arithmetic.fused:
                 continue
-            terms = factor.terms()
-            constant = [t for t in terms if not any(t[0])]
-            if not constant:
-                continue
-            rest = self._nested([t for t in terms if any(t[0])], 0, held)
-            total = compensated.plus(
-                b, compensated.Pair(b.constant(self._constant_of(constant)), None), compensated.Pair(rest, None)
-            )
+            total = self._with_error(factor, held)
             assert total.lo is not None
-            share = b.op("div", b.op("mul", b.constant(k), total.lo), total.hi)
-            core = b.op("sub", core, b.op("mul", core, share))
+            if self.arithmetic.fused:
+                power = self._inverse_power(total, k)
+                core = power if core is None else b.op("mul", core, power)
+            else:
+                assert core is not None
+                share = b.op("div", b.op("mul", b.constant(k), total.lo), total.hi)
+                core = b.op("sub", core, b.op("mul", core, share))
         return core
+
+    def _with_error(self, factor: Any, held: bool) -> compensated.Pair:
+        """The sum of a factor's constant and its other terms, and the rounding error of that sum."""
+        b = self.b
+        constant = self._constant_of([t for t in factor.terms() if not any(t[0])])
+        terms = [t for t in factor.terms() if any(t[0])]
+        rest = self._nested(terms, 0, held)
+        if self.arithmetic.fused and self._is_below(terms, abs(constant)):
+            hi = b.op("add", rest, b.constant(constant))
+            return compensated.Pair(hi, b.op("sub", rest, b.op("sub", hi, b.constant(constant))))
+        return compensated.plus(b, compensated.Pair(rest, None), compensated.Pair(b.constant(constant), None))
+
+    def _is_below(self, terms: list[Any], bound: Expr) -> bool:
+        """Whether these terms add up to less than ``bound`` because their decaying quantities are at most 1."""
+        used = {self._symbols[i] for m, _ in terms for i, p in enumerate(m) if p}
+        if not used <= self._decaying | set(self._constants):
+            return False
+        return enclose(sum((abs(self._constant_of([t])) for t in terms), Integer(0)) - bound, {}, digits=20) <= 0
+
+    def _inverse_power(self, total: compensated.Pair, k: int) -> int:
+        """(hi + lo)⁻ᵏ by one division: r = 1/hi, ρ = 1 − r(hi + lo), rᵏ + kρ·rᵏ."""
+        b = self.b
+        assert total.lo is not None
+        inverse = b.op("div", b.constant(1), total.hi)
+        minus = b.op("neg", inverse)
+        error = b.op("fma", minus, total.lo, b.op("fma", minus, total.hi, b.constant(1)))
+        power = b.power(inverse, k)
+        return b.op("fma", power, b.op("mul", b.constant(k), error), power)
 
     def _without_differences_of_roots(self, e: Any) -> Any:
         """p·S + q with terms of different signs, S a square root, becomes (p²S² − q²)/(p·S − q)."""
@@ -211,25 +251,35 @@ class HalfLineLowering:
             total = decay if total is None else b.op("mul", total, decay)
         if total is None:
             return b.constant(1)
-        if self.bits > 24 and core is not None and len(powers) == 1:
+        if self.arithmetic.compensated and core is not None and len(powers) == 1:
             return self._with_tail(total, core, *next(iter(powers.items())))
         return total
 
     def _exp_of(self, symbol: sympy.Symbol, k: Expr) -> int:
         """exp(−kQ), the power Tᵏ computed as an exponential of its own."""
+        return compensated.exp_of_minus(self.b, self._exponent(symbol, k))
+
+    def _exponent(self, symbol: sympy.Symbol, k: Expr) -> compensated.Pair:
+        """kQ."""
         b = self.b
         pair = next(p for t, p in zip(self.line.exponentials, self._pairs, strict=True) if t.symbol == symbol)
         factor = b.constant(k)
         lo = None if pair.lo is None else b.op("mul", pair.lo, factor)
-        return compensated.exp_of_minus(b, compensated.Pair(b.op("mul", pair.hi, factor), lo))
+        return compensated.Pair(b.op("mul", pair.hi, factor), lo)
 
     def _with_tail(self, total: int, core: int, symbol: sympy.Symbol, k: int) -> int:
-        """Where Tᵏ nears under- or overflow: core·e·e with e = exp(−kQ/2); only the last product leaves the range."""
-        b = self.b
-        e = self._exp_of(symbol, sympy.Rational(k, 2))
+        """Where Tᵏ nears under- or overflow: core·e·e with e = exp(−kQ/2), or core·(2ᴸTᵏ)·2⁻ᴸ; only the last product
+        leaves the range."""
+        b, arithmetic = self.b, self.arithmetic
         terms = next(t.terms for t in self.line.exponentials if t.symbol == symbol)
-        border = b.constant(_reach(terms, sympy.Rational(NEAR_UNDERFLOW, abs(k))))
-        return b.op("select", b.op("lt", border, self.base), b.op("mul", b.op("mul", core, e), e), total)
+        border = b.constant(_reach(terms, sympy.Rational(arithmetic.near_underflow, abs(k))))
+        if arithmetic.fused and k > 0:
+            lifted = compensated.lifted_exp_of_minus(b, self._exponent(symbol, Integer(k)), arithmetic)
+            tail = compensated.lowered(b, b.op("mul", core, lifted), arithmetic)
+        else:
+            e = self._exp_of(symbol, sympy.Rational(k, 2))
+            tail = b.op("mul", b.op("mul", core, e), e)
+        return b.op("select", b.op("lt", border, self.base), tail, total)
 
     # ------------------------------------------------------------------------------------------------------- generators
 
@@ -239,6 +289,10 @@ class HalfLineLowering:
         if symbol == line.base:
             return self.base if held else self.place
         for t, pair in zip(line.exponentials, self._pairs, strict=True):
+            if t.symbol == symbol and self.arithmetic.fused:
+                return compensated.lowered(
+                    b, compensated.lifted_exp_of_minus(b, pair, self.arithmetic), self.arithmetic
+                )
             if t.symbol == symbol:
                 return compensated.exp_of_minus(b, pair)
         for argument, known in line.scaled.items():
@@ -290,6 +344,8 @@ class HalfLineLowering:
         for t, pair in zip(self.line.exponentials, self._pairs, strict=True):
             if powers == {t.symbol: 1}:
                 b = self.b
+                if self.arithmetic.fused:
+                    return b.op("decaying_expm1", b.op("neg", pair.hi))
                 small = b.op("expm1", b.op("neg", pair.hi))
                 large = b.op("sub", self.generator(t.symbol), b.constant(1))  # T ≤ ½: nothing cancels
                 return b.op("select", b.op("lt", pair.hi, b.constant(ALMOST_LOG_2)), small, large)
@@ -332,9 +388,9 @@ class HalfLineLowering:
 
     def _difference(self, place: int, root: Expr) -> int:
         """place − root, with the root to twice the format's digits."""
-        pair = (
-            compensated.constant_pair(self.b, root) if self.bits > 24 else compensated.Pair(self.b.constant(root), None)
-        )
+        pair = compensated.Pair(self.b.constant(root), None)
+        if self.arithmetic.compensated:
+            pair = compensated.constant_pair(self.b, root, self.arithmetic)
         difference = self._minus(place, pair.hi)
         return difference if pair.lo is None else self._minus(difference, pair.lo)
 

@@ -16,6 +16,7 @@ import flint
 import sympy
 from flint import arb, arb_poly, fmpq
 
+from .arithmetic import DOUBLE, Arithmetic
 from .enclosures import ball_function, exact_value, taylor
 from .errors import Unsupported
 from .symbols import x
@@ -55,6 +56,7 @@ def fit(
     high: Fraction,
     *,
     even: bool,
+    arithmetic: Arithmetic = DOUBLE,
     bits: int = 53,
     cells: int = CELLS,
 ) -> LocalPolynomial:
@@ -64,12 +66,12 @@ def fit(
     quotient is even about c = 0 and the interval is symmetric.
     """
     with flint.ctx.workprec(PRECISION):
-        centre, rest = _split(root)
+        centre, rest = _split(root, arithmetic)
         ends = (arb(0), _ball(high) ** 2) if even else (_ball(low - centre), _ball(high - centre))
         samples = _chebyshev_coefficients(expression, root, centre, multiplicity, ends, even)
         degree = _degree(samples, bits + 5)
         first, *others = _monomials(samples[: degree + 1], ends)
-        rounded = (*_split(first), *(_nearest(c) for c in others))
+        rounded = (*_split(first, arithmetic), *(_nearest(c, arithmetic) for c in others))
         error = _proven_error(expression, root, centre, multiplicity, rounded, low, high, even, cells)
         if not error < arb(2) ** -bits:
             interval = f"[{float(low)}, {float(high)}]"
@@ -83,14 +85,14 @@ def _ball(value: Fraction) -> arb:
     return arb(fmpq(value.numerator, value.denominator))
 
 
-def _nearest(value: arb) -> Fraction:
-    return Fraction(float(value.mid()))
+def _nearest(value: arb, arithmetic: Arithmetic) -> Fraction:
+    return arithmetic.nearest(float(value.mid()))
 
 
-def _split(root: arb) -> tuple[Fraction, Fraction]:
+def _split(root: arb, arithmetic: Arithmetic) -> tuple[Fraction, Fraction]:
     """The nearest float to the root, and the float nearest to what remains."""
-    centre = _nearest(root)
-    return centre, _nearest(root - _ball(centre))
+    centre = _nearest(root, arithmetic)
+    return centre, _nearest(root - _ball(centre), arithmetic)
 
 
 def _chebyshev_coefficients(

@@ -67,6 +67,8 @@ OPERATIONS: dict[str, Operation] = {
         Operation("sqrt", 1, lambda a: a.sqrt(), safe=1),
         Operation("pow", 2, lambda a, b: a**b, safe=1),
         Operation("exp", 1, lambda a: a.exp(), safe=0),
+        Operation("lifted_exp", 2, lambda a, lift: a.exp() * arb(2) ** lift),  # of an argument known to be at most 0
+        Operation("decaying_expm1", 1, lambda a: a.expm1()),  # likewise
         Operation("expm1", 1, lambda a: a.expm1(), safe=0),
         Operation("log", 1, lambda a: a.log(), safe=1),
         Operation("log1p", 1, lambda a: a.log1p(), safe=0),

@@ -1,8 +1,8 @@
 """Minimax polynomials (Remez) for the elementary functions of the kernels, and the proof of their errors.
 
 A row of :data:`POLYNOMIALS` says which function is approximated, where, in which form and to what degree. The exchange
-algorithm runs in ball arithmetic far above the 53 bits wanted; the coefficients are then rounded to float64 (one of
-them may be split in two). :func:`proven_error` bounds the relative error of the *rounded* polynomial over the whole
+algorithm runs in ball arithmetic far above the 53 bits wanted; the coefficients are then rounded to float64, or to
+float32 where the steps are. :func:`proven_error` bounds the relative error of the *rounded* polynomial over the whole
 interval by Taylor expansion with enclosed remainders, so nothing depends on how the coefficients were found.
 
 Source: E. Remez (1934); Cheney, Introduction to Approximation Theory, chapter 3; the variable (u − k)/(u + k) for
@@ -12,13 +12,14 @@ erfcx: Shepherd & Laframboise, Math. Comp. 36 (1981).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import flint
 import sympy
 from flint import arb, arb_mat, arb_poly
 
+from .arithmetic import DOUBLE, SINGLE, Arithmetic
 from .enclosures import ball_function, taylor
 from .errors import Unsupported
 from .local_polynomials import proven_bound
@@ -52,10 +53,12 @@ class Minimax:
     #: the relative error of the function computed from P that is proven, as a power of two
     proven_bits: int
     error: Callable[[tuple[float, ...]], arb]
+    #: of the coefficients
+    arithmetic: Arithmetic = DOUBLE
 
 
 def coefficients(row: Minimax) -> tuple[float, ...]:
-    """The coefficients of the minimax polynomial, constant first, rounded to float64."""
+    """The coefficients of the minimax polynomial, constant first, rounded to the floats that compute with them."""
     with flint.ctx.workprec(PRECISION):
         nodes = _chebyshev_extrema(row.degree + 2, row.low, row.high)
         grid = _grid(row)
@@ -67,7 +70,7 @@ def coefficients(row: Minimax) -> tuple[float, ...]:
             nodes, largest = _exchange(grid, errors, row.degree + 2)
             if abs(largest) < abs(level) * (1 + arb(2) ** -7):
                 break
-        return tuple(float(polynomial[k].mid()) for k in range(row.degree + 1))
+        return tuple(float(row.arithmetic.nearest(float(polynomial[k].mid()))) for k in range(row.degree + 1))
 
 
 def _chebyshev_extrema(count: int, low: Fraction, high: Fraction) -> list[arb]:
@@ -293,23 +296,35 @@ def _square_row(
     return Minimax(name, Fraction(0), end**2, degree, target, lambda square: 1 / target(square), bits, error)
 
 
-#: What :mod:`backproof.numerics.elementary` is made of; "short" ones serve results of 24 bits.
+def _single(row: Minimax) -> Minimax:
+    """The same with coefficients of float32."""
+    return replace(row, arithmetic=SINGLE)
+
+
+#: What :mod:`backproof.numerics.elementary` is made of; "short" ones serve results of 24 bits, "single" ones are
+#: computed in float32 (:mod:`backproof.numerics.elementary_single`).
 POLYNOMIALS: dict[str, Minimax] = {
     row.name: row
     for row in (
         _exp_row("exp", 10, 59),
-        _exp_row("exp_short", 7, 43),
+        _exp_row("exp_short", 6, 37),
         _log_row("log", 21, 57),
-        _log_row("log_short", 14, 42),
+        _log_row("log_short", 12, 37),
         _erfcx_row("erfcx", 22, 54, (1, 2), 1),
         _erfcx_small_row("erfcx_small", 17, 54),
-        _erfcx_row("erfcx_short", 18, 43, (4, 1), 0),
+        _erfcx_row("erfcx_short", 16, 39, (4, 1), 0),
         _square_row("erf", 11, 53, ERF_END, sympy.erf(x)),
-        _square_row("erf_short", 8, 41, ERF_END, sympy.erf(x)),
+        _square_row("erf_short", 7, 36, ERF_END, sympy.erf(x)),
         _square_row("atan", 12, 53, ATAN_END, sympy.atan(x)),
-        _square_row("atan_short", 8, 41, ATAN_END, sympy.atan(x)),
+        _square_row("atan_short", 7, 37, ATAN_END, sympy.atan(x)),
         _square_row("sin_short", 5, 41, QUARTER_TURN, sympy.sin(x)),
         _square_row("cos_short", 6, 41, QUARTER_TURN, sympy.cos(x), 0),
-        _square_row("log1p_unit_short", 7, 41, Fraction(1, 3), sympy.log((1 + x) / (1 - x))),
+        _square_row("log1p_unit_short", 6, 37, Fraction(1, 3), sympy.log((1 + x) / (1 - x))),
+        _single(_exp_row("exp_single", 4, 25)),
+        _single(_log_row("log_single", 8, 27)),
+        _single(_erfcx_row("erfcx_single", 12, 24, (1, 2), 0)),
+        _single(_square_row("erf_single", 5, 23, ERF_END, sympy.erf(x))),
+        _single(_square_row("atan_single", 5, 29, ATAN_END, sympy.atan(x))),
+        _single(_square_row("log1p_unit_single", 4, 26, Fraction(1, 3), sympy.log((1 + x) / (1 - x)))),
     )
 }

@@ -13,6 +13,7 @@ import flint
 from flint import arb
 from sympy import Expr
 
+from .arithmetic import DOUBLE, Arithmetic
 from .enclosures import ball_function, exact_value
 from .errors import Unsupported
 from .local_polynomials import LocalPolynomial
@@ -28,14 +29,17 @@ PROOF_PRECISION = 1_700
 
 
 def prove(
-    program: Program, expressions: Mapping[str, Expr], patches: Mapping[str, Sequence[LocalPolynomial]]
+    program: Program,
+    expressions: Mapping[str, Expr],
+    patches: Mapping[str, Sequence[LocalPolynomial]],
+    arithmetic: Arithmetic = DOUBLE,
 ) -> dict[str, int]:
     """Run the program in balls at :data:`PROOF_POINTS` and require every output to meet its formula's enclosure.
 
     Steps from :mod:`.decaying` are identities and must agree to 80 bits (exp(−hi − lo) is computed as e − e·lo, which
-    neglects lo² < 2⁻⁸⁸), or lie both beyond the floats: below 2⁻¹¹⁰⁰ or above 2¹⁰²⁴, where a decaying term has been
-    held. Local polynomials to their own proven bound. Returns the number of points compared, by output; raises
-    :class:`Unsupported` naming a point where program and formula differ.
+    neglects lo² < 2⁻⁸⁸; in float32 2⁻³⁴), or lie both beyond the floats: below 2⁻¹¹⁰⁰ or above 2¹⁰²⁴ (in float32 2⁻¹⁶⁰
+    and 2¹²⁸), where a decaying term has been held. Local polynomials to their own proven bound. Returns the number of
+    points compared, by output; raises :class:`Unsupported` naming a point where program and formula differ.
     """
     compared = dict.fromkeys(expressions, 0)
     functions = {name: ball_function(e) for name, e in expressions.items()}
@@ -46,7 +50,8 @@ def prove(
             for name, function in functions.items():
                 exact = function(ball)
                 if _is_sharp(exact) and _is_sharp(computed[name]):
-                    _require_equal(name, point, computed[name], exact, _tolerance(patches.get(name, ()), point))
+                    tolerance = _tolerance(patches.get(name, ()), point, arithmetic)
+                    _require_equal(name, point, computed[name], exact, tolerance, arithmetic)
                     compared[name] += 1
     return compared
 
@@ -56,14 +61,17 @@ def _is_sharp(ball: arb) -> bool:
     return bool(ball.is_finite() and (ball.rel_accuracy_bits() > 120 or abs(ball) < arb(2) ** -1_100))
 
 
-def _tolerance(patches: Sequence[LocalPolynomial], point: Fraction) -> arb:
+def _tolerance(patches: Sequence[LocalPolynomial], point: Fraction, arithmetic: Arithmetic) -> arb:
     bounds = [arb(2) ** p.error_bits for p in patches if p.low <= point <= p.high]
-    return max(bounds, default=arb(2) ** -80)
+    return max(bounds, default=arb(2) ** -arithmetic.tolerance)
 
 
-def _require_equal(name: str, point: Fraction, computed: arb, exact: arb, tolerance: arb) -> None:
-    allowed = abs(exact) * tolerance + arb(2) ** -1_100
-    overflown = arb(2) ** 1_024
+def _require_equal(
+    name: str, point: Fraction, computed: arb, exact: arb, tolerance: arb, arithmetic: Arithmetic
+) -> None:
+    least, largest = arithmetic.range
+    allowed = abs(exact) * tolerance + arb(2) ** -least
+    overflown = arb(2) ** largest
     if (computed > overflown and exact > overflown) or (computed < -overflown and exact < -overflown):
         return
     if not abs(computed - exact) < 2 * allowed:

@@ -7,8 +7,8 @@
 4. Arguments of exponentials are compensated (:mod:`.compensated`); results below the normal range are scaled by halves.
 5. The finished program is run in balls beside the formula at many points (:mod:`.proof`) before it is used.
 
-``bits`` is the precision of the results: 53 for float64; with 24 (float32, computed in float64) step 4 is not needed
-and step 3 only close to a root, because 29 more bits are at hand.
+An :class:`.Arithmetic` says what is computed in: float64, float32, or float32 results by float64. With the last, step
+4 is not needed and step 3 only close to a root, because 29 more bits are at hand.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from flint import arb
 from sympy import Expr, Integer
 
 from . import compensated
+from .arithmetic import DOUBLE, Arithmetic
 from .decaying import HalfLine, NotDecaying, a, half_line
 from .enclosures import ball_function, enclose, exact_value, taylor
 from .errors import Unsupported
@@ -35,14 +36,10 @@ from .pieces import pieces
 from .proof import prove
 from .symbols import x
 
-#: Where rational functions hand over from powers of a to powers of 1/a: far enough out that 1/a adds no rounding that
-#: matters, near enough that no power in practice (up to the 30th) overflows.
-FAR = Integer(2**32)
 #: Polynomials that one output may have; an oscillating function has more zeros than are worth their code.
 MOST_PATCHES = 12
-#: Half-widths tried for a local polynomial: at a zero in the origin, and at other roots.
+#: Half-widths tried for a local polynomial at a zero in the origin.
 RADII_AT_ZERO = tuple(Fraction(n, 8) for n in (10, 8, 6, 4, 2, 1))
-RADII_AT_ROOTS = tuple(Fraction(n, 16) for n in (16, 12, 8, 4, 2, 1))
 #: Proven bits of a local polynomial whose results are rounded to 24: all but about one in 2¹⁵ are rounded correctly.
 SHORT_BITS = 40
 
@@ -63,10 +60,10 @@ class Stable:
 class _Assembly:
     """Builds the program of several outputs piece by piece."""
 
-    def __init__(self, expressions: Mapping[str, Expr], bits: int, written: frozenset[str]) -> None:
+    def __init__(self, expressions: Mapping[str, Expr], arithmetic: Arithmetic, written: frozenset[str]) -> None:
         self.b = Builder(["x"])
         self.x = self.b.input("x")
-        self.expressions, self.bits, self.written = dict(expressions), bits, written
+        self.expressions, self.arithmetic, self.written = dict(expressions), arithmetic, written
         self.stable = Stable(Program((), (), {}))
 
     def program(self) -> Stable:
@@ -97,7 +94,7 @@ class _Assembly:
 
     def _before(self, end: Expr, including: bool) -> int:
         """x < end or x ≤ end, exact for every float x although ``end`` may be none."""
-        nearest = compensated.nearest_float(end)
+        nearest = compensated.nearest_float(end, self.arithmetic)
         exact = sympy.Rational(nearest.numerator, nearest.denominator)
         above = end - exact
         if above == 0:
@@ -151,7 +148,7 @@ class _Assembly:
         element = line.reduced(e.subs(x, a))
         linear = not line.atoms and element.numer.degree(line.element_of[a].numer) <= 1
         place = self.x if linear else self._held(span)
-        lowering = HalfLineLowering(self.b, line, place, self.bits, whole=True)
+        lowering = HalfLineLowering(self.b, line, place, self.arithmetic, whole=True)
         place = lowering.element(element)
         zeros = self._zeros(lowering.suspicious, 1, whole=True)
         return self._patched(name, e, place, zeros, span, parity=_parity(line, e))
@@ -181,14 +178,15 @@ class _Assembly:
         }
 
     def _algebraic(self, name: str, e: Expr, left: Expr, right: Expr) -> int:
-        """Up to :data:`FAR` in a, beyond in u = 1/a."""
+        """Up to the arithmetic's ``far`` in a, beyond in u = 1/a."""
         try:
             forms = [half_line([e.subs(x, s * a) for s in _sides(left, right)], far=far) for far in (False, True)]
         except NotDecaying as reason:
             return self._as_written(name, e, str(reason))
         distance = self.b.op("abs", self.x)
-        near, far = ((form, {"place": distance, "border": FAR}) for form in forms)
-        return self._sided(name, e, (left, right), [near, far], self.b.op("lt", self.b.constant(FAR), distance))
+        border = Integer(self.arithmetic.far)
+        near, far = ((form, {"place": distance, "border": border}) for form in forms)
+        return self._sided(name, e, (left, right), [near, far], self.b.op("lt", self.b.constant(border), distance))
 
     def _sided(
         self, name: str, e: Expr, span: tuple[Expr, Expr], forms: list[tuple[HalfLine, dict[str, Any]]], far: int | None
@@ -201,7 +199,7 @@ class _Assembly:
         for side in sides[:1] if parity else sides:
             at_side = []
             for line, options in forms:
-                lowering = HalfLineLowering(self.b, line, bits=self.bits, **options)
+                lowering = HalfLineLowering(self.b, line, arithmetic=self.arithmetic, **options)
                 at_side.append(lowering.element(line.reduced(e.subs(x, side * a))))
                 if not line.far:
                     zeros += self._zeros(lowering.suspicious, side)
@@ -236,7 +234,7 @@ class _Assembly:
         for zero in zeros:
             if any(low <= zero.position <= high for low, high in done):
                 continue
-            patch = _fit(e, zero, span, parity, self.bits) if len(done) < MOST_PATCHES else None
+            patch = _fit(e, zero, span, parity, self.arithmetic) if len(done) < MOST_PATCHES else None
             if patch is not None:  # two may overlap: either holds there
                 done.append((patch.low, patch.high))
                 self.stable.patches.setdefault(name, []).append(patch)
@@ -246,17 +244,23 @@ class _Assembly:
     def _select_patch(self, patch: LocalPolynomial, outside: int) -> int:
         b = self.b
         low, high = (b.constant(_rational(v)) for v in (patch.low, patch.high))
+        if (
+            self.arithmetic.fused and patch.high - patch.centre == patch.centre - patch.low
+        ):  # an overflow that is not selected does no harm there
+            y = b.op("sub", self.x, b.constant(_rational(patch.centre)))
+            inside = b.op("le", b.op("abs", y), b.constant(_rational(patch.high - patch.centre)))
+            return b.op("select", inside, self._polynomial(patch, y), outside)
         if patch.even:
             inside = b.op("le", b.op("abs", self.x), high)
         else:
             inside = b.op("and", b.op("le", low, self.x), b.op("le", self.x, high))
-        return b.op("select", inside, self._polynomial(patch, low, high), outside)
-
-    def _polynomial(self, patch: LocalPolynomial, low: int, high: int) -> int:
-        """(hi + (lo + y(c₁ + y(…))))·dᵐ, with x held inside so that nothing overflows where it is not used."""
-        b = self.b
         held = b.op("at_most", b.op("at_least", self.x, low), high)
         y = b.op("sub", held, b.constant(_rational(patch.centre)))
+        return b.op("select", inside, self._polynomial(patch, y), outside)
+
+    def _polynomial(self, patch: LocalPolynomial, y: int) -> int:
+        """(hi + (lo + y(c₁ + y(…))))·dᵐ with y = x − c; targets that trap or differentiate get x held inside."""
+        b = self.b
         d = b.op("sub", y, b.constant(_rational(patch.centre_rest)))
         z = b.op("mul", y, y) if patch.even else y
         first, *others = (b.constant(_rational(c)) for c in patch.coefficients)
@@ -383,7 +387,7 @@ def _sign_changes(function: Any, *, both: bool) -> list[tuple[Fraction, Fraction
     return [(p, q) for (p, q), (s, t) in zip(pairwise(grid), pairwise(signs), strict=True) if s * t < 0]
 
 
-def _fit(e: Expr, zero: Zero, span: tuple[Expr, Expr], parity: int, bits: int) -> LocalPolynomial | None:
+def _fit(e: Expr, zero: Zero, span: tuple[Expr, Expr], parity: int, arithmetic: Arithmetic) -> LocalPolynomial | None:
     """The widest proven polynomial at a zero that stays within the span."""
     at_origin = zero.position == 0
     try:
@@ -391,16 +395,18 @@ def _fit(e: Expr, zero: Zero, span: tuple[Expr, Expr], parity: int, bits: int) -
         multiplicity = _multiplicity(e) if at_origin else 1
     except Unsupported:
         return None
-    centre = Fraction(0) if at_origin else Fraction(float(root.mid()))
+    centre = Fraction(0) if at_origin else arithmetic.nearest(float(root.mid()))
     if multiplicity is None:
         return None
     even = at_origin and parity != 0
-    for radius in RADII_AT_ZERO if at_origin else RADII_AT_ROOTS if bits > 24 else RADII_AT_ROOTS[-1:]:
+    bits = arithmetic.digits if arithmetic.compensated else SHORT_BITS
+    at_roots = arithmetic.radii_at_roots
+    for radius in RADII_AT_ZERO if at_origin else at_roots:
         low, high = _clipped(centre - radius, span[0], True), _clipped(centre + radius, span[1], False)
         if low is None or high is None or not low <= centre <= high:
             return None
         try:
-            return fit(e, root, multiplicity, low, high, even=even, bits=53 if bits > 24 else SHORT_BITS)
+            return fit(e, root, multiplicity, low, high, even=even, arithmetic=arithmetic, bits=bits)
         except Unsupported:
             continue
     return None
@@ -428,7 +434,7 @@ def _multiplicity(e: Expr) -> int | None:
 
 
 def stable_program(
-    expressions: Mapping[str, Expr], bits: int = 53, *, as_written: frozenset[str] = frozenset()
+    expressions: Mapping[str, Expr], arithmetic: Arithmetic = DOUBLE, *, as_written: frozenset[str] = frozenset()
 ) -> Stable:
     """The stable program for named expressions in ``x``, in one pass; proved against them before it is returned.
 
@@ -437,8 +443,8 @@ def stable_program(
     """
     given = {name: sympy.sympify(e) for name, e in expressions.items()}
     try:
-        stable = _Assembly(given, bits, as_written).program()
-        stable.proved_at = prove(stable.program, given, stable.patches)
+        stable = _Assembly(given, arithmetic, as_written).program()
+        stable.proved_at = prove(stable.program, given, stable.patches, arithmetic)
     except (ValueError, ArithmeticError, NotDecaying) as reason:  # what is not proved is not used
         return _unchanged(given, str(reason))
     return stable

@@ -17,14 +17,15 @@ IMPORTS = (
 @lru_cache(maxsize=1)
 def _definitions() -> dict[str, tuple[str, frozenset[str]]]:
     """Function name -> its text without annotations' imports, and the names it uses."""
-    text = (Path(__file__).parents[1] / "elementary.py").read_text(encoding="utf-8")
     found: dict[str, tuple[str, frozenset[str]]] = {}
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.FunctionDef):
-            used = frozenset(n.id for n in ast.walk(node) if isinstance(n, ast.Name))
-            first = min(d.lineno for d in node.decorator_list)
-            lines = text.splitlines()[first - 1 : node.end_lineno]
-            found[node.name] = ("\n".join(lines).replace(": Any", "").replace(" -> Any", ""), used)
+    for module in ("elementary", "elementary_single"):
+        text = (Path(__file__).parents[1] / f"{module}.py").read_text(encoding="utf-8")
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.FunctionDef):
+                used = frozenset(n.id for n in ast.walk(node) if isinstance(n, ast.Name))
+                first = min(d.lineno for d in node.decorator_list)
+                lines = text.splitlines()[first - 1 : node.end_lineno]
+                found[node.name] = ("\n".join(lines).replace(": Any", "").replace(" -> Any", ""), used)
     return found
 
 

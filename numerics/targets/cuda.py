@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ...theory.arithmetic import ARITHMETICS
 from ...theory.errors import Unsupported
 from ...theory.lowering import Program
 from . import numba_cpu
@@ -22,7 +23,7 @@ _MODULE = f"{__package__.rsplit('.', 1)[0]}.device_functions"
 
 def _table(program: Program, dtype: str) -> dict[str, str]:
     """The CPU's table, so that both round alike; products as calls, the C library's functions by imported names."""
-    table, _ = numba_cpu._table(program, dtype)
+    table, _ = numba_cpu._table(program, ARITHMETICS[dtype])
     table = {operation: text.replace("math.", "library_") for operation, text in table.items()}
     table |= {"mul": "mul({0}, {1})", "pow": "library_pow({0}, {1})", "copysign": "copysign({0}, {1})"}
     if dtype == "float32" and _of_inputs(program, numba_cpu.LIMITED):
@@ -47,7 +48,7 @@ def print_source(
     """
     if dtype not in LANES:
         raise Unsupported(f"the CUDA target stores {', '.join(LANES)}, not {dtype}")
-    program = numba_cpu.prepared(program, dtype)
+    program = numba_cpu.prepared(program, ARITHMETICS[dtype])
     table, inside = _table(program, dtype), "float64"
     inputs = {given: identifier(given) for given in program.inputs}
     outputs = {given: f"{identifier(given)}_out" for given in program.outputs}

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ...theory.arithmetic import ARITHMETICS, Arithmetic
 from ...theory.errors import Unsupported
 from ...theory.lowering import Program
 from ...theory.scaled_erfc import without_erfcx
 from .branches import Branch, plan
 from .printing import INDENT, identifier, operand_text, ordered, text_of
-from .rewriting import fused, rewritten, shared_reciprocal, unit_log1p, whole_expm1
+from .rewriting import Rule, fused, rewritten, shared_reciprocal, single_tail, unit_log1p, whole_expm1
 
 TABLE: dict[str, str] = {
     "add": "{0} + {1}",
@@ -52,9 +53,10 @@ TABLE: dict[str, str] = {
     "select": "{1} if {0} else {2}",
 }
 
-#: Operations computed by :mod:`..elementary`; for float32 results under the name with "short_" before it.
+#: Operations computed by :mod:`..elementary`; for float32 results under the name with "short_" before it, in float32
+#: by :mod:`..elementary_single` with "single_" before it.
 VECTORISED = {"fma": 3, "copysign": 2} | dict.fromkeys(
-    ("exp", "expm1", "log", "log1p", "log1p_unit", "erf", "erfcx", "atan"), 1
+    ("exp", "lifted_exp", "decaying_expm1", "expm1", "log", "log1p", "log1p_unit", "erf", "erfcx", "atan"), 1
 )
 #: Of these there is a short one that holds for |x| up to a limit; used where the argument is the input itself.
 LIMITED = {"sin": 65536.0, "cos": 65536.0}
@@ -70,53 +72,61 @@ def names_of(program: Program, inputs: Mapping[str, str]) -> dict[int, str]:
     }
 
 
-def body(program: Program, table: Mapping[str, str], names: Mapping[int, str], depth: int) -> list[str]:
+def body(
+    program: Program, table: Mapping[str, str], names: Mapping[int, str], depth: int, constant: str = "{0}"
+) -> list[str]:
     """The statements of one entry's computation, branches nested."""
     lines: list[str] = []
 
     def write(steps: Iterable[int | Branch], depth: int) -> None:
         for step in steps:
             if isinstance(step, int):
-                lines.append(_step(program, table, names, step, depth))
+                lines.append(_step(program, table, names, step, depth, constant))
                 continue
             condition = operand_text(program, names, step.condition)
             for word, side, position in ((f"if {condition}", step.yes, 1), ("else", step.no, 2)):
                 lines.append(f"{INDENT * depth}{word}:")
                 write(side, depth + 1)
                 for p in step.selects:
-                    chosen = operand_text(program, names, program.nodes[p].operands[position])
+                    chosen = operand_text(program, names, program.nodes[p].operands[position], constant)
                     lines.append(f"{INDENT * (depth + 1)}{names[p]} = {chosen}")
 
     write(plan(program), depth)
     return lines
 
 
-def _step(program: Program, table: Mapping[str, str], names: Mapping[int, str], place: int, depth: int) -> str:
-    return f"{INDENT * depth}{names[place]} = {text_of(program, table, names, place)}"
+def _step(
+    program: Program, table: Mapping[str, str], names: Mapping[int, str], place: int, depth: int, constant: str = "{0}"
+) -> str:
+    return f"{INDENT * depth}{names[place]} = {text_of(program, table, names, place, constant)}"
 
 
-def _table(program: Program, dtype: str) -> tuple[dict[str, str], tuple[str, ...]]:
+def _table(program: Program, arithmetic: Arithmetic) -> tuple[dict[str, str], tuple[str, ...]]:
     """The table with elementary functions in place of the library's, and which of them the program calls."""
     table, used = dict(TABLE), []
     for operation, arity in VECTORISED.items():
-        exact = operation in ("fma", "copysign") or dtype == "float64"
-        name = operation if exact else f"short_{operation}"
+        prefix = {(53, 53): "", (53, 24): "short_", (24, 24): "single_"}[arithmetic.digits, arithmetic.wanted]
+        exact = operation in ("fma", "copysign") and prefix == "short_"
+        name = operation if exact else prefix + operation
         table[operation] = f"{name}({', '.join(('{0}', '{1}', '{2}')[:arity])})"
         if operation in program.operations:
             used.append(name)
     return table, tuple(used)
 
 
-def prepared(program: Program, dtype: str) -> Program:
+def prepared(program: Program, arithmetic: Arithmetic) -> Program:
     """The program as the elementary functions want it."""
-    rules = (whole_expm1,) if dtype == "float64" else (whole_expm1, unit_log1p, shared_reciprocal)
-    return fused(rewritten(program, rules))
+    rules: tuple[Rule, ...] = (whole_expm1,)
+    if arithmetic.wanted == 24:
+        rules += (unit_log1p,)
+        rules += (shared_reciprocal,)
+    return fused(rewritten(rewritten(program, rules), (single_tail,)))
 
 
-def _limit(program: Program, dtype: str) -> float | None:
+def _limit(program: Program, arithmetic: Arithmetic) -> float | None:
     """Up to where all steps of the program can be vectors; None where that is nowhere, or where there is no limit."""
     found = [node for node in program.nodes if node.operation in LIMITED]
-    if dtype == "float64" or not found or len(program.inputs) != 1:
+    if (arithmetic.digits, arithmetic.wanted) != (53, 24) or not found or len(program.inputs) != 1:
         return None
     if any(program.nodes[node.operands[0]].operation != "input" for node in found):
         return None
@@ -128,12 +138,13 @@ def _imports(table: Mapping[str, str], program: Program, used: Sequence[str], fu
         from .copying import copied_functions
 
         return copied_functions(used).splitlines()
-    lines = []
+    lines: list[str] = []
+    module = "elementary_single" if "whole_vectors" in used else "elementary"
     if _calls_library(table, program):
         lines += ["import math", ""]
     lines += ["import numba"]
     if used:
-        lines += ["", f"from {__package__.rsplit('.', 1)[0]}.elementary import {', '.join(sorted(used))}"]
+        lines += ["", f"from {__package__.rsplit('.', 1)[0]}.{module} import {', '.join(sorted(used))}"]
     return lines
 
 
@@ -147,6 +158,12 @@ def _vectorises(table: Mapping[str, str], program: Program) -> bool:
     return not (calls - {"sqrt"}) and "pow" not in program.operations
 
 
+def becomes_vectors(program: Program, arithmetic: Arithmetic) -> bool:
+    """Whether LLVM can compute several entries at once: no step calls the C library."""
+    program = prepared(program, arithmetic)
+    return _vectorises(_table(program, arithmetic)[0], program)
+
+
 def print_source(
     program: Program,
     *,
@@ -156,24 +173,28 @@ def print_source(
     name: str = "run",
     cache: bool = True,
     functions: str | None = None,
+    arithmetic: Arithmetic | None = None,
 ) -> str:
     """A module with one function ``run(inputs…, outputs…)`` over one-dimensional contiguous arrays.
 
-    Entries are computed in float64 and rounded once to ``dtype``. ``scalars`` names the inputs that are single numbers.
-    The loop releases the GIL, so that several threads can share a large array; nothing is compiled in parallel mode,
-    which would cost seconds. ``cache`` keeps the compiled code beside the file (source read from a pipe has no such
-    place). ``functions`` is one of :data:`SOURCES`; what is not kept in a file must run without the package.
+    Entries are computed in float64 and rounded once to ``dtype``, or in the floats of ``arithmetic``. ``scalars`` names
+    the inputs that are single numbers. The loop releases the GIL, so that several threads can share a large array;
+    nothing is compiled in parallel mode, which would cost seconds. ``cache`` keeps the compiled code beside the file
+    (source read from a pipe has no such place). ``functions`` is one of :data:`SOURCES`; what is not kept in a file
+    must run without the package.
     """
     functions = functions or ("package" if cache else "copied")
     if functions not in SOURCES:
         raise Unsupported(f"elementary functions come from {', '.join(SOURCES)}, not {functions!r}")
+    arithmetic = arithmetic or ARITHMETICS[dtype]
     used: tuple[str, ...]
     if functions == "library":
         program, table, used = without_erfcx(program), TABLE, ()
     else:
-        program = prepared(program, dtype)
-        table, used = _table(program, dtype)
-    limit = None if functions == "library" else _limit(program, dtype)
+        program = prepared(program, arithmetic)
+        table, used = _table(program, arithmetic)
+        used += ("whole_vectors",) * (arithmetic.digits == 24)
+    limit = None if functions == "library" else _limit(program, arithmetic)
     within = table | {operation: f"short_{operation}({{0}})" for operation in LIMITED}
     if limit is not None and _vectorises(within, program):
         used += tuple(f"short_{operation}" for operation in LIMITED if operation in program.operations)
@@ -194,14 +215,16 @@ def print_source(
         f'@numba.njit("{signature}", {options})',
         f"def {name}({', '.join([*inputs.values(), *outputs.values()])}):",
     ]
+    if "whole_vectors" in used:
+        lines.append(f"{INDENT}whole_vectors()")
     if limit is None:
-        lines += _loop(program, table, inputs, outputs, scalars, 1)
+        lines += _loop(program, table, inputs, outputs, scalars, 1, arithmetic)
     else:  # one large argument sends the whole share to the library
         (argument,) = inputs.values()
         lines += [f"{INDENT}beyond = 0", f"{INDENT}for i in range({argument}.size):"]
         lines += [f"{INDENT * 2}beyond += abs({argument}[i]) > {limit}", f"{INDENT}if beyond == 0:"]
-        lines += _loop(program, within, inputs, outputs, scalars, 2)
-        lines += [f"{INDENT}else:", *_loop(program, table, inputs, outputs, scalars, 2)]
+        lines += _loop(program, within, inputs, outputs, scalars, 2, arithmetic)
+        lines += [f"{INDENT}else:", *_loop(program, table, inputs, outputs, scalars, 2, arithmetic)]
     return "\n".join(lines) + "\n"
 
 
@@ -212,18 +235,21 @@ def _loop(
     outputs: Mapping[str, str],
     scalars: Sequence[str],
     depth: int,
+    arithmetic: Arithmetic,
 ) -> list[str]:
     """The loop over the entries."""
     entries = {given: (text if given in scalars else f"{text}_i") for given, text in inputs.items()}
     names = names_of(program, entries)
+    kind = "numba.float32" if arithmetic.digits == 24 else "numba.float64"
+    constant = "numba.float32({0})" if arithmetic.digits == 24 else "{0}"
     lines = [f"{INDENT * depth}for i in range({next(iter(outputs.values()))}.size):"]
     for given, text in inputs.items():
         if given not in scalars:
-            lines.append(f"{INDENT * (depth + 1)}{entries[given]} = numba.float64({text}[i])")
+            lines.append(f"{INDENT * (depth + 1)}{entries[given]} = {kind}({text}[i])")
     if _vectorises(table, program):
-        lines += [_step(program, table, names, p, depth + 1) for p, _ in ordered(program)]
+        lines += [_step(program, table, names, p, depth + 1, constant) for p, _ in ordered(program)]
     else:
-        lines += body(program, table, names, depth + 1)
+        lines += body(program, table, names, depth + 1, constant)
     for given, place in program.outputs.items():
-        lines.append(f"{INDENT * (depth + 1)}{outputs[given]}[i] = {operand_text(program, names, place)}")
+        lines.append(f"{INDENT * (depth + 1)}{outputs[given]}[i] = {operand_text(program, names, place, constant)}")
     return lines

@@ -61,20 +61,24 @@ def identifier(name: str) -> str:
     return plain + "_" if not plain or keyword.iskeyword(plain) or plain[0].isdigit() or plain[0] == "_" else plain
 
 
-def text_of(program: Program, table: Mapping[str, str], names: Mapping[int, str], place: int) -> str:
+def text_of(
+    program: Program, table: Mapping[str, str], names: Mapping[int, str], place: int, constant: str = "{0}"
+) -> str:
     """The right-hand side of one step. Raises :class:`Unsupported` for an operation the target does not have."""
     node = program.nodes[place]
     if node.operation not in table:
         raise Unsupported(f"this target has no operation {node.operation!r}")
-    return table[node.operation].format(*(operand_text(program, names, o) for o in node.operands))
+    return table[node.operation].format(*(operand_text(program, names, o, constant) for o in node.operands))
 
 
-def operand_text(program: Program, names: Mapping[int, str], place: int) -> str:
-    """A name, or for a constant its literal (in brackets where it has a sign)."""
+def operand_text(program: Program, names: Mapping[int, str], place: int, constant: str = "{0}") -> str:
+    """A name, or for a constant its literal (in brackets where it has a sign) as ``constant`` writes it."""
     node = program.nodes[place]
     if node.operation != "constant":
         return names[place]
     text = literal(node.leaf)
+    if constant != "{0}":
+        return constant.format(text)
     return f"({text})" if text.startswith("-") else text
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 
+import sympy
+
 from ...theory.half_lines import ALMOST_LOG_2
 from ...theory.lowering import Builder, Node, Program
+from .printing import rounded
 
-_Rule = Callable[[Builder, Program, Node, tuple[int, ...]], int | None]
+Rule = Callable[[Builder, Program, Node, tuple[int, ...]], int | None]
 
 
-def rewritten(program: Program, rules: tuple[_Rule, ...]) -> Program:
+def rewritten(program: Program, rules: tuple[Rule, ...]) -> Program:
     """The same program with each step put through the first rule that knows it."""
     b = Builder(program.inputs)
     moved: list[int] = []
@@ -44,26 +48,108 @@ def whole_expm1(b: Builder, program: Program, node: Node, operands: tuple[int, .
 
 def unit_log1p(b: Builder, program: Program, node: Node, operands: tuple[int, ...]) -> int | None:
     """log1p of exp(−p), p ≥ 0: an argument in [0, 1] needs no reduction and has no special values."""
-    if node.operation != "log1p" or b.nodes[operands[0]].operation != "exp":
+    if node.operation != "log1p":
         return None
-    exponent = b.nodes[b.nodes[operands[0]].operands[0]]
-    if exponent.operation == "neg" and _never_negative(b, exponent.operands[0]):
-        return b.op("log1p_unit", operands[0])
-    return None
+    low, high = reach(b, operands[0])
+    return b.op("log1p_unit", operands[0]) if low >= 0 and high <= 1 else None
 
 
-def _never_negative(b: Builder, place: int) -> bool:
+def single_tail(b: Builder, program: Program, node: Node, operands: tuple[int, ...]) -> int | None:
+    """(core·2ᴸT)·2⁻ᴸ for every argument where that cannot overflow, and not only where T nears the underflow limit."""
+    if node.operation != "select":
+        return None
+    tail = b.nodes[operands[1]]
+    if tail.operation != "mul" or b.nodes[tail.operands[0]].operation != "mul":
+        return None
+    scale, product = b.value_of(tail.operands[1]), b.nodes[tail.operands[0]]
+    lifted = b.nodes[product.operands[1]]
+    if lifted.operation != "lifted_exp" or scale is None or b.value_of(lifted.operands[1]) != -sympy.log(scale, 2):
+        return None
+    lowered = b.op("mul", product.operands[1], tail.operands[1])
+    if b.nodes[operands[2]] != Node("mul", (product.operands[0], lowered)):
+        return None
+    return operands[1] if max(map(abs, reach(b, product.operands[0]))) < MOST_LIFTED else None
+
+
+#: 2⁹⁶ times this is a float32.
+MOST_LIFTED = 2.0**30
+
+
+def reach(b: Builder, place: int) -> tuple[float, float]:
+    """Between what a step lies (NaN apart), by interval arithmetic on the steps before it; rounding is neglected."""
     node = b.nodes[place]
     match node.operation:
         case "constant":
-            return bool(node.leaf.is_nonnegative)
-        case "abs" | "sqrt" | "exp":
-            return True
+            return (rounded(node.leaf),) * 2
+        case (
+            "abs"
+            | "sqrt"
+            | "at_most"
+            | "at_least"
+            | "exp"
+            | "lifted_exp"
+            | "decaying_expm1"
+            | "erfcx"
+            | "add"
+            | "sub"
+            | "neg"
+            | "fma"
+        ):
+            return _REACH[node.operation](*(reach(b, o) for o in node.operands))
         case "mul" if node.operands[0] == node.operands[1]:
-            return True
-        case "mul" | "add" | "at_most" | "at_least":
-            return all(_never_negative(b, o) for o in node.operands)
-    return False
+            low, high = reach(b, node.operands[0])
+            return (min(low * low, high * high) if low * high > 0 else 0.0, max(low * low, high * high))
+        case "select":
+            (p, q), (r, s) = (reach(b, o) for o in node.operands[1:])
+            return (min(p, r), max(q, s))
+        case "div":
+            low, high = reach(b, node.operands[1])
+            inverse = (1 / high if high else math.inf, 1 / low) if low > 0 else (-math.inf, math.inf)
+            return _product(reach(b, node.operands[0]), inverse)
+        case "mul":
+            return _product(*(reach(b, o) for o in node.operands))
+    return (-math.inf, math.inf)
+
+
+_Interval = tuple[float, float]
+
+
+def _product(p: _Interval, q: _Interval) -> _Interval:
+    ends = [0.0 if 0.0 in (s, t) else s * t for s in p for t in q]
+    return (min(ends), max(ends))
+
+
+def _sum(p: _Interval, q: _Interval) -> _Interval:
+    return (p[0] + q[0], p[1] + q[1])
+
+
+def _negative(p: _Interval) -> _Interval:
+    return (-p[1], -p[0])
+
+
+def _absolute(p: _Interval) -> _Interval:
+    return (max(0.0, p[0], -p[1]), max(-p[0], p[1]))
+
+
+def _exponential(p: _Interval, lift: _Interval = (0.0, 0.0)) -> _Interval:
+    scale = 2.0 ** lift[0]
+    return tuple(0.0 if e < -700 else math.exp(e) * scale if e < 700 else math.inf for e in p)  # type: ignore[return-value]
+
+
+_REACH: dict[str, Callable[..., _Interval]] = {
+    "abs": _absolute,
+    "sqrt": lambda p: (math.sqrt(max(p[0], 0.0)), math.sqrt(max(p[1], 0.0))),
+    "at_most": lambda p, q: (min(p[0], q[0]), min(p[1], q[1])),
+    "at_least": lambda p, q: (max(p[0], q[0]), max(p[1], q[1])),
+    "exp": _exponential,
+    "lifted_exp": _exponential,
+    "decaying_expm1": lambda p: (-1.0, 0.0),
+    "erfcx": lambda p: (0.0, 1.0 if p[0] >= 0 else math.inf),
+    "add": _sum,
+    "sub": lambda p, q: _sum(p, _negative(q)),
+    "neg": _negative,
+    "fma": lambda p, q, r: _sum(_product(p, q), r),
+}
 
 
 def shared_reciprocal(b: Builder, program: Program, node: Node, operands: tuple[int, ...]) -> int | None:
