@@ -211,7 +211,7 @@ def activation_program(
     from .acceptance import accepted
 
     arithmetic = ARITHMETICS[dtype]
-    return accepted(row, orders, dtype, fused(arithmetic) if target == "cpu" else arithmetic).program
+    return accepted(row, orders, dtype, fused(arithmetic) if target in ("cpu", "cuda") else arithmetic).program
 
 
 _KERNELS: dict[tuple[Any, ...], Kernel] = {}
