@@ -110,6 +110,26 @@ def _as_data(entry: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _explained(rows: list[Activation], dtype: str, size: int, seed: int, as_json: bool) -> int:
+    """Value and first derivative of each row, as written and as computed."""
+    from dataclasses import asdict
+
+    from ..numerics.explaining import as_text, explain
+
+    report = []
+    for row in rows:
+        for order in (0, 1):
+            with progress(f"{row.name} {ORDERS[order]}", size, quiet=as_json) as advance:
+                found = explain(row, order, dtype, size=size, seed=seed, advance=advance)
+            before, after = found.errors
+            report.append({"name": row.name, "dtype": dtype, "as_written_ulp": before, "ulp": after} | asdict(found))
+            if not as_json:
+                emit({}, False, as_text(found, f"{row.name}, {ORDERS[order]}, {dtype}"))
+    if as_json:
+        emit({"results": report}, True, "")
+    return 0
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("formula", metavar="NAME|FORMULA", required=False)
 @click.option("--all", "every", is_flag=True, help="Every activation of the table.")
@@ -117,6 +137,7 @@ def _as_data(entry: dict[str, Any]) -> dict[str, Any]:
 @click.option("--target", type=click.Choice(["cpu", "numpy", "cuda"]), default="cpu", show_default=True)
 @click.option("--points", type=click.IntRange(10, 1_000_000), default=1_000, show_default=True, help="Sample size.")
 @click.option("--compare/--no-compare", default=True, show_default=True, help="Measure the formula as written, too.")
+@click.option("--explain", is_flag=True, help="Show where the formula as written fails, and what is computed instead.")
 @click.option("--exhaustive", is_flag=True, help="Every float32 input; can be resumed.")
 @click.option("--stride", type=click.IntRange(1, 2**31), default=1, show_default=True, help="Every n-th float32 only.")
 @click.option(
@@ -139,6 +160,7 @@ def command(
     target: str,
     points: int,
     compare: bool,
+    explain: bool,
     exhaustive: bool,
     stride: int,
     against: str | None,
@@ -152,6 +174,9 @@ def command(
     Every exponent, neighbours of kinks, roots, overflow and underflow points, and random points. "As written" is the
     formula printed for NumPy with nothing made stable. Exit status 1 if a promised bound is broken.
 
+    --explain shows the worst inputs of the formula as written, the stable form in the quantities that decay on each
+    half-line, and the error of both.
+
     --exhaustive holds value, first and second derivative at every float32 input against the float64 kernel, whose own
     error is measured in the same run, and decides exactly wherever that does not. With --all, rows with parameters are
     measured at other values too, and --json prints one object a line as rows are done. An interrupted run goes on where
@@ -160,6 +185,10 @@ def command(
     if every == (formula is not None):
         raise InputError("accuracy: name one activation or formula, or --all")
     rows = list(ACTIVATIONS.values()) if every else [activation(formula or "")]
+    if explain:
+        if exhaustive or target != "cpu":
+            raise InputError("accuracy: --explain is for a sample on the target cpu")
+        return _explained(rows, dtype, points, seed, as_json)
     if exhaustive:
         from .every_float import exhaust, whole_table
 
