@@ -23,8 +23,6 @@ def step_times(
     parameters after the first 20 steps from those the CPU computes, and PyTorch's from the same, relative to the
     largest parameter.
     """
-    from numba import cuda
-
     network = Network(spec, activation, dtype=dtype)
     network.draw("gain_normal", activation, np.random.default_rng(0))
     start = network.flat.copy()
@@ -53,7 +51,6 @@ def step_times(
     for _ in range(rounds):
         for name, run in runners.items():
             times[name].append(run(STEPS))
-    cuda.synchronize()
     for name, microseconds in times.items():
         found[name] |= {"median_us": statistics.median(microseconds), "low_us": min(microseconds)}
     return found
