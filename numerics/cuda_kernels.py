@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from ..theory.errors import InputError, Unsupported
-from .compiled import Array, as_input, check_out, load
+from .compiled import Array, as_input, check_out, file_name, load, write_once
 from .cuda_arrays import Library, View, library_of
-from .kernels import Kernel
+from .files import cache_directory
+from .kernels import Kernel, kernel
 
 #: Threads of a block, and the most blocks for each of the GPU's processors: beyond, a thread does several packs.
 THREADS, BLOCKS_PER_PROCESSOR = 256, 32
@@ -71,6 +73,22 @@ class CudaKernel(Kernel):
             for target, result in zip(targets, _over_numpy(self._module(orders), array, len(outs)), strict=True):
                 np.copyto(target, result)
         return [target[()] if out is None else target for target, out in zip(targets, outs, strict=True)]
+
+    def path_of(self, orders: tuple[int, ...] = (0,)) -> Path:
+        """The file that computes these derivatives together; written if it is not there."""
+        if self.precision != "fast":
+            return super().path_of(orders)
+        from .fast import fast_source
+        from .targets.cuda import print_source
+
+        if not self.arithmetic(orders).startswith("float32"):
+            return kernel(self.activation, self.dtype, self.target).path_of(orders)
+        text = fast_source(self.activation, orders, printer=print_source)
+        title = f"{self.activation.name}_{'_'.join(f'd{n}' for n in orders)}_fast_{self.target}"
+        path = cache_directory() / file_name(title, text)
+        if not path.exists():
+            write_once(path, text)
+        return path
 
     def _module(self, orders: tuple[int, ...]) -> Any:
         """The loaded file of these derivatives."""

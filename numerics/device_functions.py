@@ -23,7 +23,7 @@ from llvmlite import ir
 from numba import cuda, types
 from numba.core import config
 
-from . import elementary
+from . import elementary, elementary_single
 
 #: Whether kernels run as Python functions in NVIDIA's absence.
 SIMULATED = bool(config.ENABLE_CUDASIM)
@@ -31,6 +31,10 @@ SIMULATED = bool(config.ENABLE_CUDASIM)
 #: Functions of the C library that a kernel may call by name; on the GPU they are libdevice's.
 LIBRARY = ("exp", "expm1", "log", "log1p", "sinh", "cosh", "tanh", "sin", "cos", "tan", "asin", "acos", "atan",
            "erf", "erfc", "sqrt", "pow")  # fmt: skip
+
+
+#: Operations on bits and the like of :mod:`.elementary_single`; their code for LLVM serves both machines.
+_SINGLE_PRIMITIVES = ("single_fma", "f32", "bits32", "power32", "scaled32", "exponent32")
 
 
 # ----------------------------------------------------------------------------------------------------------- primitives
@@ -109,8 +113,9 @@ def _compiled_primitives() -> dict[str, Any]:
         "bits_of": reinterpreted(types.float64, types.int64),
         "from_bits": reinterpreted(types.int64, types.float64),
     }
-    found |= {"bits_of_single": reinterpreted(types.float32, types.int32)}
     found |= {"single_from_bits": reinterpreted(types.int32, types.float32)}
+    found |= {name: intrinsic(getattr(elementary_single, name)._defn) for name in _SINGLE_PRIMITIVES}
+    found["single_copysign"] = math.copysign
     for lanes in (2, 4, 8):
         found |= {f"load{lanes}": loading(lanes), f"store{lanes}": storing(lanes)}
     return found | {"copysign": math.copysign} | {name: getattr(math, name) for name in LIBRARY}
@@ -158,7 +163,12 @@ def _simulated_primitives() -> dict[str, Any]:
 
     found: dict[str, Any] = {"mul": mul, "fma": fma, "copysign": np.copysign}
     found |= {"bits_of": view(np.float64, np.int64), "from_bits": view(np.int64, np.float64)}
-    found |= {"bits_of_single": view(np.float32, np.int32), "single_from_bits": view(np.int32, np.float32)}
+    found |= {"bits32": view(np.float32, np.int32), "single_from_bits": view(np.int32, np.float32), "f32": np.float32}
+    found["single_fma"] = lambda a, b, c: fma(np.float32(a), np.float32(b), np.float32(c))
+    found["power32"] = lambda n: (np.int32(n) << np.int32(23)).view(np.float32)
+    found["scaled32"] = lambda v, n: (v.view(np.int32) + (np.int32(n) << np.int32(23))).view(np.float32)
+    found["exponent32"] = lambda v: (v.view(np.int32) - np.int32(0x3F3504F3)) >> np.int32(23)
+    found["single_copysign"] = lambda a, b: np.copysign(np.float32(a), np.float32(b))
     for lanes in (2, 4, 8):
         found |= {f"load{lanes}": loading(lanes), f"store{lanes}": storing(lanes)}
     names = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "pow": "power"}
@@ -254,9 +264,10 @@ class _RoundedProducts(ast.NodeTransformer):
 
 
 def _definitions() -> dict[str, ast.FunctionDef]:
-    """The compiled functions of :mod:`.elementary` and the reductions above, in order."""
-    source = Path(elementary.__file__).read_text(encoding="utf-8")
-    plain = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    """The compiled functions of both modules of elementary functions, and the reductions above, in order."""
+    files = (Path(module.__file__ or "") for module in (elementary, elementary_single))
+    bodies = (ast.parse(path.read_text(encoding="utf-8")).body for path in files)
+    plain = [node for body in bodies for node in body if isinstance(node, ast.FunctionDef)]
     kept = [node for node in plain if any("njit" in ast.unparse(d) for d in node.decorator_list)]
     wide = [node for node in ast.parse(textwrap.dedent(_wide_source())).body if isinstance(node, ast.FunctionDef)]
     return {node.name: node for node in [*kept, *wide]}

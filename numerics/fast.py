@@ -10,6 +10,7 @@ kernel is used in its place, and says so. The verdict is kept beside the source.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +80,14 @@ def _candidate(row: Activation, orders: tuple[int, ...]) -> Path:
     return path
 
 
-def fast_source(row: Activation, orders: tuple[int, ...]) -> str:
-    """The source with float32 steps, accurate or not."""
+def fast_source(row: Activation, orders: tuple[int, ...], printer: Callable[..., str] | None = None) -> str:
+    """The source with float32 steps, accurate or not, by the ``printer`` of a target (the CPU's)."""
     from .targets.numba_cpu import print_source
 
+    printer = printer or print_source
     what = ", ".join(("f", "f′", "f″")[n] if n < 3 else f"f^({n})" for n in orders)
     title = f"{what} of {one_line(row.name)} in float32: {one_line(str(row.expr))}"
-    return print_source(_program(row, orders), dtype="float32", title=title, arithmetic=SINGLE)
+    return printer(_program(row, orders), dtype="float32", title=title, arithmetic=SINGLE)
 
 
 def _program(row: Activation, orders: tuple[int, ...]) -> Program:

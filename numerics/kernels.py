@@ -80,7 +80,7 @@ class Kernel:
     """A compiled activation: ``k(x)``, ``k.derivative(x, n)``, ``k.value_and_derivative(x)``, on arrays of any shape.
 
     ``x`` holds ``dtype`` (integers and smaller floats are converted; a larger float is refused). ``out`` may be ``x``
-    itself. With ``precision`` "fast" (float32 on the CPU) the steps are computed in float32 where that stays within
+    itself. With ``precision`` "fast" (float32) the steps are computed in float32 where that stays within
     :data:`.fast.MOST` ULP, in float64 where it does not (:meth:`arithmetic`). NaN gives NaN; ±∞ gives the limit where
     there is one. At a kink the derivative is the row's stated value.
     """
@@ -240,8 +240,8 @@ def kernel(
     lookup(DTYPES, name, "dtype")
     lookup(TARGETS, target, "target")
     lookup(dict.fromkeys(PRECISIONS), precision, "precision")
-    if precision == "fast" and (name, target) != ("float32", "cpu"):
-        raise InputError(f"precision fast is for float32 on the cpu, not for {name} on {target}")
+    if precision == "fast" and (name != "float32" or target == "numpy"):
+        raise InputError(f"precision fast is for float32 on the targets cpu and cuda, not for {name} on {target}")
     key = (row, name, target, precision)
     if key not in _KERNELS:
         _KERNELS[key] = _kind(target)(row, name, target, precision)

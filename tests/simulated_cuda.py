@@ -116,6 +116,8 @@ if __name__ == "__main__":
         if argument in ACTIVATIONS:
             row(argument, "float32", "default")
             row(argument, "float64", "default")
+        elif argument.startswith("fast:"):
+            row(argument.removeprefix("fast:"), "float32", "fast")
         elif argument.startswith("update:"):
             update(argument.removeprefix("update:"))
         else:

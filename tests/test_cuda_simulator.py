@@ -45,6 +45,16 @@ def test_every_row_equals_the_cpu_bit_for_bit(name):
     assert not any(own.values())
 
 
+FAST = ("sigmoid", "tanh", "gelu", "mish", "softplus", "erf", "arctan", "elu")
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_float32_steps_equal_the_cpus(name):
+    told = simulated(*(f"fast:{each}" for each in FAST))
+    own = [told[f"{name} float32 fast {order}"]["differ"] for order in (0, 1, 2)]
+    assert own == [[], [], []]
+
+
 @pytest.mark.parametrize("what", ["layout C", "layout F", "layout strided", "layout one", "out", "number", "each"])
 def test_arrays_of_any_layout(what):
     assert simulated("arrays")[what]["differ"] == []

@@ -89,6 +89,21 @@ QUICK = ("relu", "gelu", "mish", "sin", "tanh", "erf", "softplus", "arctan")
 
 
 @needs_compiler
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK[1:4] else pytest.param(n, marks=pytest.mark.slow) for n in ACTIVATIONS]
+)
+def test_fast_kernels_have_no_float64_instruction(name):
+    fast = kernel(name, "float32", "cuda", precision="fast")
+    ptx = fast.ptx((0, 1))
+    if not fast.arithmetic((0, 1)).startswith("float32"):
+        assert ptx == kernel(name, "float32", "cuda").ptx((0, 1))  # said to be computed in float64
+        return
+    assert not [o for o in _operations(ptx) if "f64" in o]
+    assert ".local" not in ptx
+    assert ".func" not in ptx
+
+
+@needs_compiler
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in ACTIVATIONS])
 def test_every_row_compiles_for_an_h100(name):
     _checked(name, "float32")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ...theory.arithmetic import ARITHMETICS
+from ...theory.arithmetic import ARITHMETICS, Arithmetic
 from ...theory.errors import Unsupported
 from ...theory.lowering import Program
 from . import numba_cpu
@@ -21,12 +21,12 @@ LANES = {"float64": 2, "float32": 4}
 _MODULE = f"{__package__.rsplit('.', 1)[0]}.device_functions"
 
 
-def _table(program: Program, dtype: str) -> dict[str, str]:
+def _table(program: Program, arithmetic: Arithmetic) -> dict[str, str]:
     """The CPU's table, so that both round alike; products as calls, the C library's functions by imported names."""
-    table, _ = numba_cpu._table(program, ARITHMETICS[dtype])
+    table, _ = numba_cpu._table(program, arithmetic)
     table = {operation: text.replace("math.", "library_") for operation, text in table.items()}
-    table |= {"mul": "mul({0}, {1})", "pow": "library_pow({0}, {1})", "copysign": "copysign({0}, {1})"}
-    if dtype == "float32" and _of_inputs(program, numba_cpu.LIMITED):
+    table |= {"mul": "mul({0}, {1})", "pow": "library_pow({0}, {1})"}
+    if arithmetic.wanted < arithmetic.digits and _of_inputs(program, numba_cpu.LIMITED):
         table |= {operation: f"wide_{operation}({{0}})" for operation in numba_cpu.LIMITED}
     return table
 
@@ -38,18 +38,25 @@ def _of_inputs(program: Program, operations: Mapping[str, float]) -> bool:
 
 
 def print_source(
-    program: Program, *, dtype: str, scalars: Sequence[str] = (), loaded: Sequence[str] = (), title: str = ""
+    program: Program,
+    *,
+    dtype: str,
+    scalars: Sequence[str] = (),
+    loaded: Sequence[str] = (),
+    title: str = "",
+    arithmetic: Arithmetic | None = None,
 ) -> str:
     """A module with ``entry``, ``run(inputs…, outputs…, head)`` and ``run_each(inputs…, outputs…)``.
 
     ``head`` is the number of entries before the first aligned one. ``scalars`` names the inputs that are single
     numbers; those in ``loaded`` too, but they lie on the GPU, in one array ``per_step`` that follows the inputs.
-    Entries are computed in float64 and rounded once to ``dtype``.
+    Entries are computed in float64 and rounded once to ``dtype``, or in the floats of ``arithmetic``.
     """
     if dtype not in LANES:
         raise Unsupported(f"the CUDA target stores {', '.join(LANES)}, not {dtype}")
-    program = numba_cpu.prepared(program, ARITHMETICS[dtype])
-    table, inside = _table(program, dtype), "float64"
+    arithmetic = arithmetic or ARITHMETICS[dtype]
+    program = numba_cpu.prepared(program, arithmetic)
+    table, inside = _table(program, arithmetic), "float32" if arithmetic.digits == 24 else "float64"
     inputs = {given: identifier(given) for given in program.inputs}
     outputs = {given: f"{identifier(given)}_out" for given in program.outputs}
     body = _entry(program, table, inputs, dtype, inside)
@@ -60,7 +67,7 @@ def print_source(
 def print_advance(program: Program, *, title: str = "") -> str:
     """A module with ``run(count, per_step)``: one thread adds 1 to ``count[0]`` and computes every output of it."""
     (given,) = program.inputs
-    table = _table(program, "float64")
+    table = _table(program, ARITHMETICS["float64"])
     body = _entry(program, table, {given: "t"}, "float64", "float64")
     targets = ", ".join(f"per_step[{k}]" for k in range(len(program.outputs)))
     lines = ["@cuda.jit(cache=True)", "def run(count, per_step):", f"{INDENT}if cuda.grid(1) == 0:"]
