@@ -186,8 +186,12 @@ def slow_progress(quiet: bool = False) -> Iterator[Callable[[str], None]]:
 @click.option("--integer", multiple=True, metavar="NAME=5:3", help="Five integers below 3, such as labels (repeat).")
 @click.option("--boolean", multiple=True, metavar="NAME=3,4", help="A mask of booleans (repeat).")
 @click.option("--wrt", metavar="W1,b1", help="What backward returns gradients for, in its order.")
-@click.option("--kinks", type=click.Choice(["interval", "branch"]), default="interval", show_default=True,
-              help="Accept any value between the one-sided derivatives, or forward's own branch only.")  # fmt: skip
+@click.option("--kinks", type=click.Choice(["interval", "branch", "left", "right", "midpoint"]),
+              default="interval", show_default=True,
+              help="Where the derivative jumps: accept any value between the one-sided ones, or one only.")  # fmt: skip
+@click.option("--dtype", "dtypes", multiple=True, type=click.Choice(["float64", "float32", "float16", "bfloat16"]),
+              help="Floats to measure (repeat; default float64 and float32). With 16 bits: all inputs.")  # fmt: skip
+@click.option("--second", is_flag=True, help="The function is a second derivative.")
 @click.option("--mutate", metavar="FILE.py::TEST", help="Seed standard mistakes: how many does this test catch?")
 @click.option("--explain", metavar="FILE.py::TEST", help="What the inputs of this test cannot have seen.")
 @click.option("--replay", metavar="'x=[1,2], …'", help="Run one printed counterexample exactly, and show both sides.")
@@ -248,6 +252,8 @@ def read_arguments(
     boolean: Sequence[str] = (),
     wrt: str | None = None,
     kinks: str = "interval",
+    dtypes: Sequence[str] = (),
+    second: bool = False,
     seed: int = 0,
     modules: dict[str, ModuleType] | None = None,
 ) -> dict[str, Any]:
@@ -269,7 +275,7 @@ def read_arguments(
     return {
         "backward": backward_function, "forward": forward_function, "against": against, "inputs": inputs or None,
         "wrt": [n.strip() for n in wrt.split(",") if n.strip()] if wrt else None, "kinks": kinks,
-        "seed": seed % (2**31),
+        "dtype": tuple(dtypes) or ("float64", "float32"), "second": second, "seed": seed % (2**31),
     }  # fmt: skip
 
 

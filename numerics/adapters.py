@@ -243,11 +243,27 @@ def _adapt_scalar(given: Given) -> Given:
     return replace(given, shapes={name: (5,) if entry_by_entry else ()})
 
 
+def _adapt_ufunc(given: Given) -> Given:
+    """NumPy's own functions take no names: ``np.tanh`` for the inputs in the order in which they were given."""
+    function = given.forward
+    names = list(given.inputs or given.shapes or {"x": ()})[: function.nin]
+
+    def forward(**arrays: Any) -> Any:
+        return function(*(arrays[n] for n in names))
+
+    forward.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in names]
+    )
+    forward.__name__ = function.__name__
+    return replace(given, forward=forward)
+
+
 #: Tried in order; several may apply (a Numba pair of scalar functions).
 ADAPTERS: tuple[Adapter, ...] = (
     Adapter("PyTorch autograd.Function", _is_torch, _adapt_torch),
     Adapter("JAX custom_vjp or custom_jvp", _is_jax, _adapt_jax),
     Adapter("Numba function", lambda g: _is_compiled(g.backward) or _is_compiled(g.forward), _adapt_numba),
+    Adapter("NumPy function", lambda g: isinstance(g.forward, np.ufunc), _adapt_ufunc),
     Adapter("object with state", _is_object, _adapt_object),
     Adapter("scalar function", _is_scalar_pair, _adapt_scalar),
 )

@@ -75,11 +75,17 @@ def check_wrt(wanted: Sequence[str], kinds: Sequence[InputKind]) -> None:
 def valid_sampler(subject: Subject, sampler: Sampler, seed: int) -> Sampler:
     """Narrow real inputs to positive numbers, or to (0, 1), if forward is not defined elsewhere; shorten long axes."""
     sampler = _shorter(subject, sampler, seed)
-    for kind in ("real", "positive", "unit"):
-        trial = sampler if kind == "real" else sampler.narrowed(kind)
-        if _defined(subject, trial.point(seed)):
-            return trial
-    return sampler
+    trials = [sampler, sampler.narrowed("positive"), sampler.narrowed("unit")]
+    fitting = [trial for trial in trials if _defined(subject, trial.point(seed))]
+    return next((trial for trial in fitting if _defined_when_varied(subject, trial, seed)), (fitting or trials)[0])
+
+
+def _defined_when_varied(subject: Subject, sampler: Sampler, seed: int) -> bool:
+    """Tell whether forward is finite at other hyper-parameters too: (1 − p)^γ is, for p < 1, where γ is no integer."""
+    try:
+        return all(_defined(subject, sampler.point(seed + 50 + k, vary=True)) for k in range(2))
+    except InputError:
+        return True  # forward refuses those values itself
 
 
 def _defined(subject: Subject, point: Point) -> bool:

@@ -50,7 +50,7 @@ class CheckResult:
 
     def __str__(self) -> str:
         lines = [self.headline]
-        lines += [f"  {line}" for line in self.diagnosis[:4]]
+        lines += [f"  {line}" for text in self.diagnosis[:4] for line in _cut(text, 2)]
         if self.counterexample is not None:
             example = self.counterexample
             values = ", ".join(f"{n}={v}" for n, v in example.values.items())
@@ -59,7 +59,10 @@ class CheckResult:
             lines.append(f"  d/d{example.name}{place}: yours {example.yours}, true {example.true}")
         for name, finding in self.findings.items():
             mark = {"ok": "ok", "failed": "FAILED"}.get(finding.outcome, finding.outcome)
-            lines += [f"  {line}" for line in _cut(f"{name:9}{mark}: {finding.why}", 2 if name == "formula" else 1)]
+            lines += [
+                f"  {line}"
+                for line in _cut(f"{name:9}{mark}: {finding.why}", 1 + (name == "formula" or finding.failed))
+            ]
         return "\n".join(lines[:15])
 
     def as_dict(self) -> dict[str, Any]:
@@ -88,6 +91,6 @@ class CheckResult:
         }
 
 
-def _cut(text: str, count: int, width: int = 116) -> list[str]:
+def _cut(text: str, count: int, width: int = 98) -> list[str]:
     lines = textwrap.wrap(text, width, subsequent_indent="    ", break_on_hyphens=False)
     return lines if len(lines) <= count else [*lines[: count - 1], lines[count - 1][: width - 1] + "…"]

@@ -17,6 +17,7 @@ from .check_inputs import formula_points
 from .check_result import CheckResult
 from .findings import Counterexample, Evidence, Finding, counterexample, gather
 from .float_findings import contract, is_elementwise, measure
+from .float_types import float_type
 from .kink_findings import kinks as kink_finding
 from .preparing import Task, prepare
 from .probing import Point, Sampler
@@ -25,7 +26,7 @@ from .subject import Subject, forward_floats
 if TYPE_CHECKING:
     from .proving import Proof
 
-KINK_POLICIES = ("interval", "branch")
+KINK_POLICIES = ("interval", "branch", "left", "right", "midpoint")
 Progress = Callable[[str], None]
 
 
@@ -43,6 +44,7 @@ def check(
     points: int = 6,
     progress: Progress = lambda stage: None,
     black_box: bool = False,
+    second: bool = False,
 ) -> CheckResult:
     """Judge a hand-coded gradient against the forward pass it belongs to.
 
@@ -52,11 +54,14 @@ def check(
     ``against`` names an activation, a layer (``"layer:batch_norm"``), a loss (``"loss:huber(delta=2)"``) or a formula;
     ``"optimiser:adam"`` holds a step function or an optimiser object against the update rule.
     ``kinks`` is the policy at points where the derivative jumps: ``"interval"`` accepts any value between the
-    one-sided derivatives, ``"branch"`` the derivative of forward's branch.
+    one-sided derivatives, ``"branch"`` demands the derivative of forward's branch, ``"left"``, ``"right"`` that with
+    every input a little smaller, larger, ``"midpoint"`` the mean of the two.
 
     Also understood in place of ``backward``: a Numba function, a PyTorch ``autograd.Function``, a JAX ``custom_vjp``
     or ``custom_jvp`` function, an object with the methods ``forward`` and ``backward``.  ``black_box=True`` says that
     ``backward`` cannot run in exact arithmetic (a CUDA kernel, a compiled library): its floats are compared.
+    ``second=True`` says that it is a second derivative: of ``forward`` or ``against``, a function of one number.
+    ``dtype`` names the floats to measure; float16 and bfloat16 of a function of one number: every input there is.
     ``progress`` is called with the name of the finding at every step; Ctrl-C leaves the findings made so far, the
     others "not decided".
 
@@ -69,12 +74,15 @@ def check(
         raise InputError(f"kinks={kinks!r}: expected one of {', '.join(KINK_POLICIES)}")
     dtypes = (dtype,) if isinstance(dtype, str) else tuple(dtype)
     for each in dtypes:
-        if each not in ("float64", "float32", "float16"):
-            raise InputError(f"dtype {each!r}: expected float64, float32 or float16")
+        float_type(each)
     if (row := update_rule(against)) is not None:
         from .update_check import check_update
 
         return check_update(backward, row, next(iter((shapes or {}).values()), (3,)), seed)
+    if second:
+        from .stable_forms import first_derivative
+
+        forward, against = None, first_derivative(forward, against)
     task = prepare(backward, forward, against, shapes, inputs, wrt, seed, black_box)
     return _judge(task, upstream, seed, dtypes, kinks, points, progress)
 
@@ -170,11 +178,26 @@ def _fill(
         _explain(draft, evidence, subject, sampler, seed)
         refuted = [n for n in evidence.refuted if not evidence.refuted[n][1].why.get(n)]
         draft.floats, draft.domain = measure(subject, sampler, elementwise, seed, dtypes, refuted, progress)
+    if elementwise and not evidence.refuted:
+        from .sixteen_bits import with_every_input
+
+        draft.floats, draft.domain = with_every_input(draft.floats, draft.domain, subject, base.point, dtypes, progress)
+    if elementwise and not evidence.refuted and (draft.floats.failed or draft.domain.failed):
+        _advise(draft, subject, base.point, tuple(dtypes))
     if evidence.refuted:
         draft.kinks = Finding("not decided", "the formula is refuted away from the kinks already")
     else:
         rounding = bool(evidence.rounding)
         draft.kinks = kink_finding(subject, sampler, evidence.thresholds, elementwise, seed, policy, rounding, progress)
+
+
+def _advise(draft: _Draft, subject: Subject, point: Point, dtypes: tuple[str, ...]) -> None:
+    """Add the stable form of a derivative that is right over the reals and wrong in floats."""
+    from .stable_forms import stable_form
+
+    found = stable_form(subject, point, dtypes)
+    if found is not None:
+        draft.diagnosis = (*draft.diagnosis, str(found))
 
 
 def _explain(draft: _Draft, evidence: Evidence, subject: Subject, sampler: Sampler, seed: int) -> None:

@@ -561,6 +561,8 @@ def wrap_moved(function: Any, args: Sequence[Any], keywords: dict[str, Any]) -> 
     """Run NumPy's own implementation on the entries: it only moves them, or combines them by + and ·."""
     out = keywords.pop("out", None)
     plain = _plain(tuple(_entries_if_float(each) for each in args))
+    if "stack" in function.__name__ and isinstance(plain[0], np.ndarray) and plain[0].dtype == object:
+        plain = (_plain(list(plain[0])), *plain[1:])  # of numbers: each would be handed to this module again
     result = wrap(function(*plain, **_plain(keywords)))
     return result if out is None else _store(out, result)
 

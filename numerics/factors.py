@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from flint import arb
 
-from .exact_scalars import Ball
+from .exact_scalars import Ball, lift
 from .findings import same
 from .probing import Point
 from .subject import ExactRun
@@ -33,35 +33,43 @@ def ratio_of(yours: Arrays, true: Arrays) -> arb | None:
     return ratio if same(yours, scaled(true, ratio)) else None
 
 
-def _sizes(point: Point) -> Iterator[tuple[str, int]]:
-    yield "1", 1
-    for name, value in point.inputs.items():
-        shape = np.shape(value)
-        for k, n in enumerate(shape):
-            yield f"{name}.shape[{k}]", n
-        if len(shape) > 1:
-            yield f"{name}.size", int(np.prod(shape))
+def _atoms(point: Point) -> Iterator[tuple[str, arb]]:
+    """Yield what a factor may be made of, the likeliest first: sizes, hyper-parameters, roots of sizes, N − 1."""
+    sizes = [(f"{n}.shape[{k}]", size) for n, v in point.inputs.items() for k, size in enumerate(np.shape(v))]
+    sizes += [(f"{n}.size", int(np.prod(np.shape(v)))) for n, v in point.inputs.items() if np.ndim(v) > 1]
+    yield from ((text, arb(size)) for text, size in sizes)
+    for name, value in point.options.items():
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            number = lift(value).value
+            yield name, number
+            yield f"(1 − {name})", 1 - number
+    yield from ((f"√{text}", arb(size).sqrt()) for text, size in sizes)
+    yield from ((f"({text} − 1)", arb(size - 1)) for text, size in sizes)
+
+
+#: Factors that are numbers: those that people forget, and those looked for once no size explains the factor.
+_USUAL = tuple(Fraction(v) for v in (1, -1, 2, -2)) + (Fraction(1, 2), Fraction(-1, 2))
+_OTHERS = tuple(s * Fraction(v) ** e for v in (3, 4, 5, 6, 8, 9, 10, 12, 16, 100) for e in (1, -1) for s in (1, -1))
 
 
 def name_factor(ratios: Sequence[arb], points: Sequence[Point]) -> str:
-    """Return the factor as a quotient of sizes and small numbers that fits every point, or its decimal if constant."""
-    small = [Fraction(v) for v in (1, -1, 2, -2)] + [Fraction(1, 2), Fraction(-1, 2)]
-    tables = [dict(_sizes(p)) for p in points]
-    names = list(tables[0])
-    for number in small:
-        for top in names:
-            for bottom in ["1"] if top != "1" else names:
-                if all(_is(r, number * t[top] / t[bottom]) for r, t in zip(ratios, tables, strict=True)):
+    """Return the factor as a product of sizes, hyper-parameters and small numbers that fits every point, or ""."""
+    tables = [dict(_atoms(p)) for p in points]
+    names = [n for n in tables[0] if all(n in t and not t[n].contains(0) for t in tables)]
+    singles = [("1", n) for n in names] + [(n, "1") for n in names]
+    pairs = [(a, b) for a in names for b in names if a != b]
+    for numbers, quotients in ((_USUAL, [("1", "1")]), (_USUAL, singles), (_OTHERS, [("1", "1")]), (_USUAL[:1], pairs)):
+        for number in numbers:
+            for top, bottom in quotients:
+                if all(_is(r, number, t, top, bottom) for r, t in zip(ratios, tables, strict=True)):
                     return _quotient(number, top, bottom)
-    for top in names:
-        for bottom in names:
-            if all(_is(r, Fraction(t[top], t[bottom])) for r, t in zip(ratios, tables, strict=True)):
-                return _quotient(Fraction(1), top, bottom)
     return ""
 
 
-def _is(ratio: arb, value: Fraction) -> bool:
-    return (ratio * value.denominator).overlaps(arb(value.numerator)) and ratio.rad() < abs(ratio.mid()) * arb(2) ** -20
+def _is(ratio: arb, number: Fraction, table: Mapping[str, arb], top: str, bottom: str) -> bool:
+    value = arb(number.numerator) / number.denominator
+    value = value * table.get(top, arb(1)) / table.get(bottom, arb(1))
+    return ratio.overlaps(value) and ratio.rad() < abs(ratio.mid()) * arb(2) ** -20
 
 
 def _quotient(number: Fraction, top: str, bottom: str) -> str:
@@ -85,6 +93,6 @@ def constant_factor(runs: Sequence[ExactRun], name: str) -> str:
         return "yours is 1/2 times the gradient: a factor 2 is missing"
     if factor.startswith("1/"):
         return f"yours is the gradient divided by {factor[2:]} (once too often)"
-    if factor[0].isalpha():
+    if (factor[0].isalpha() or factor[0] in "√(") and "/" not in factor:
         return f"yours is {factor} times the gradient: the factor 1/{factor} is missing"
     return f"yours is {factor} times the gradient"

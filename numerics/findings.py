@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -288,8 +290,13 @@ def counterexample(
 ) -> Counterexample:
     """Return the smallest readable counterexample found: few entries, small numbers, a one-hot upstream."""
     best = (run, comparison)
-    deadline = time.monotonic() + 1.0
-    for small in _small_points(subject, sampler, run.point, deadline):
+    deadline = time.process_time() + 1.0
+    far = _far_scales(run.point, name)
+    for small in itertools.chain(
+        _small_points(subject, sampler, run.point, deadline),
+        *(_small_points(subject, sampler, run.point, deadline + 1, scales) for scales in far),
+        *(_readable_point(subject, sampler, run.point, _shape_map(run.point), seed, {}) for seed in range(3)),
+    ):
         try:
             trial = run_exact(subject, small, upstream=_readable_upstream(small.seed))
             outcome = compare(trial)
@@ -334,20 +341,38 @@ def show(value: arb, digits: int = 6) -> str:
     return "0" if text in ("0", "0e-1") else text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
-def _small_points(subject: Subject, sampler: Sampler, point: Point, deadline: float) -> Iterable[Point]:
-    shapes = {n: np.shape(v) for n, v in point.inputs.items() if not isinstance(v, (str, bytes, bool, int, type(None)))}
+def _far_scales(point: Point, name: str) -> list[dict[str, float]]:
+    """Return powers of ten up to the size of a point's inputs, of the one input and of all: where a branch switches."""
+    real = [n for n, v in point.inputs.items() if isinstance(v, np.ndarray) and v.dtype.kind == "f" and v.size]
+    largest = max((float(np.abs(point.inputs[n]).max()) for n in real), default=0.0)
+    powers = range(1, math.ceil(math.log10(largest)) + 1) if 8 < largest < 1e300 else range(0)
+    few = [10.0**k for k in powers if k <= 8 or k % 8 == 0 or k == powers[-1]]
+    return [dict.fromkeys(group, scale) for scale in few for group in ([name], real) if name in real]
+
+
+def _shape_map(point: Point) -> dict[str, tuple[int, ...]]:
+    fixed = (str, bytes, bool, int, type(None))
+    return {n: np.shape(v) for n, v in point.inputs.items() if not isinstance(v, fixed)}
+
+
+def _small_points(
+    subject: Subject, sampler: Sampler, point: Point, deadline: float, scales: Mapping[str, float] | None = None
+) -> Iterable[Point]:
+    shapes = _shape_map(point)
     distinct = list(dict.fromkeys(n for shape in shapes.values() for n in shape))
     grids = sorted(np.ndindex(*(3,) * min(len(distinct), 6)), key=lambda sizes: (sum(sizes), sizes))[:60]
+    if scales:
+        grids = grids[:2]
     for sizes in grids:
         new = relabelled(shapes, [n + 1 for n in sizes])
         for seed in range(3):
-            if time.monotonic() > deadline:
+            if time.process_time() > deadline:
                 return
-            yield from _readable_point(subject, sampler, point, new, seed)
+            yield from _readable_point(subject, sampler, point, new, seed, scales or {})
 
 
 def _readable_point(
-    subject: Subject, sampler: Sampler, point: Point, shapes: Mapping[str, Any], seed: int
+    subject: Subject, sampler: Sampler, point: Point, shapes: Mapping[str, Any], seed: int, scales: Mapping[str, float]
 ) -> Iterable[Point]:
     try:
         base = sampler.resized(shapes).point(seed)
@@ -358,7 +383,7 @@ def _readable_point(
                 pool = READABLE if kind.kind == "real" else (1.0, 2.0, 3.0, 0.5)
                 shape = np.shape(inputs[kind.name])
                 values = np.resize(pool, shape) if seed == 0 else rng.choice(pool, shape)
-                inputs[kind.name] = np.asarray(values, dtype=float)
+                inputs[kind.name] = np.asarray(values, dtype=float) * scales.get(kind.name, 1.0)
         small = Point(inputs, point.options, "counterexample", seed)
         if not subject.theory:
             forward_floats(subject, small)

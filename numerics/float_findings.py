@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -11,9 +12,11 @@ from typing import Any
 import numpy as np
 from flint import arb
 
+from .behaviour import behaviour, narrowed
 from .exact_scalars import BITS, Ball
 from .findings import Comparison, Evidence, Finding, compact, show, stays_different
-from .probing import SPECIAL_VALUES, Point, Sampler, extreme_points, special_points
+from .float_types import float_type, is_float, point_in, rounded
+from .probing import SPECIAL_VALUES, Point, Sampler, extreme_points, far_points, special_points
 from .subject import ExactRun, FloatRun, Subject, defined, run_exact, run_floats
 
 #: Thresholds of the code beyond this get a point of their own on their far side.
@@ -102,31 +105,74 @@ def measure(
                 run = run_exact(subject, point, only_true=not refuted, bits=4 * BITS)
         except Exception:
             continue
-        own = {n: run.yours[n] for n in refuted if run.yours[n] is not None and run.yours[n].shape == run.true[n].shape}
-        run = replace(run, true={**run.true, **own})
         if run.ties or not defined(run):
             continue  # the derivative jumps here: the finding on kinks looks at it; or there is no forward pass
+        exact = run
         for dtype in dtypes:
+            held = _as_held(subject, exact, dtype, bool(refuted))
+            if held is None:
+                continue
+            run = _against_own(held, refuted)
             try:
-                floats = run_floats(subject, point, run.upstream, dtype)
+                floats = run_floats(subject, run.point, run.upstream, dtype)
             except Exception as error:
                 broken.append((0.0, f"{dtype}: raises {type(error).__name__} for {point.label}"))
                 continue
-            finite += all(np.isfinite(np.asarray(g, dtype=float)).any() for g in _values(floats))
+            finite += all(np.isfinite(g.astype(float)).any() for g in _values(floats))
             count += 1
             group = "generic" if point.label == "generic" else "adversarial"
             here, trouble = _errors(subject, run, floats, dtype, elementwise)
             broken += trouble
-            if here.ulp * float(np.finfo(dtype).eps) > FORMULA_ULP * EPS and evidence is not None:
-                _refute_here(subject, point, elementwise, evidence)
+            if here.ulp * float_type(dtype).eps > FORMULA_ULP * EPS and evidence is not None:
+                _refute_here(subject, run.point, elementwise, evidence)
             if here.ulp > worst[dtype, group].ulp:
                 worst[dtype, group] = here
-            bad = here.relative > float(np.finfo(dtype).eps) ** 0.5 and (elementwise or group == "generic")
+            bad = here.relative > float_type(dtype).eps ** 0.5 and (elementwise or group == "generic")
             if bad and (dtype not in lost or here.size < lost[dtype].size):
                 lost[dtype] = here
+    if evidence is not None:
+        _look_far(subject, sampler, elementwise, seed, evidence, progress)
     return _float_finding(worst, lost, dtypes, finite, refuted), _domain_finding(
         [text for _, text in sorted(broken)], count
     )
+
+
+def _as_held(subject: Subject, run: ExactRun, dtype: str, yours: bool) -> ExactRun | None:
+    """Return the exact run at the point that the type holds; None where the inputs leave its range."""
+    point = point_in(run.point, dtype)
+    upstream = [rounded(u, dtype) for u in run.upstream]
+    if point is None:
+        return None
+    if point is run.point and all(np.array_equal(a, b) for a, b in zip(upstream, run.upstream, strict=True)):
+        return run
+    try:
+        given = upstream[0] if len(upstream) == 1 else tuple(upstream)
+        return run_exact(subject, point, upstream=given, only_true=not yours)
+    except Exception:
+        return None
+
+
+def _against_own(run: ExactRun, refuted: Sequence[str]) -> ExactRun:
+    """Return the run with a refuted formula's own exact values in place of the true ones."""
+    own = {n: run.yours[n] for n in refuted if run.yours[n] is not None and run.yours[n].shape == run.true[n].shape}
+    return replace(run, true={**run.true, **own})
+
+
+#: CPU seconds for the points far out, where only the formula is looked at.
+FAR_BUDGET = 1.0
+
+
+def _look_far(
+    subject: Subject, sampler: Sampler, elementwise: bool, seed: int, evidence: Evidence,
+    progress: Callable[[str], None],
+) -> None:  # fmt: skip
+    """Hold the formula against the true gradient up to the ranges of the types: the floats of norms overflow there."""
+    deadline = time.process_time() + FAR_BUDGET
+    for point in far_points(sampler, seed):
+        if time.process_time() > deadline:
+            return
+        progress("floats")
+        _refute_here(subject, point, elementwise, evidence)
 
 
 def _refute_here(subject: Subject, point: Point, elementwise: bool, evidence: Evidence) -> None:
@@ -139,7 +185,7 @@ def _refute_here(subject: Subject, point: Point, elementwise: bool, evidence: Ev
         return
     for name, true in run.true.items():
         yours = run.yours[name]
-        if run.ties or name in evidence.refuted or yours is None or yours.shape != true.shape:
+        if run.ties or not defined(run) or name in evidence.refuted or yours is None or yours.shape != true.shape:
             continue
         spot = _widest_gap(yours, true, elementwise)
         if spot is not None and stays_different(subject, run, name):
@@ -162,7 +208,8 @@ def _widest_gap(yours: Any, true: Any, elementwise: bool) -> tuple[int, ...] | N
 
 
 def _values(floats: FloatRun) -> list[Any]:
-    return [g for g in floats.gradients.values() if g is not None and np.asarray(g).dtype.kind in "biuf"]
+    found = [np.asarray(g) for g in floats.gradients.values() if g is not None]
+    return [g for g in found if g.dtype.kind in "biu" or is_float(g)]
 
 
 def _cancelled(run: ExactRun) -> bool:
@@ -172,8 +219,8 @@ def _cancelled(run: ExactRun) -> bool:
 def _errors(
     subject: Subject, run: ExactRun, floats: FloatRun, dtype: str, elementwise: bool
 ) -> tuple[Worst, list[Any]]:
-    limits, worst, trouble = np.finfo(dtype), Worst(), []
-    largest, smallest = arb(float(limits.max)), arb(float(limits.tiny))
+    limits, worst, trouble = float_type(dtype), Worst(), []
+    largest, smallest = arb(limits.largest), arb(limits.tiny)
     for name in subject.wrt:
         value = floats.gradients[name]
         true = run.true[name]
@@ -196,12 +243,12 @@ def _errors(
                 continue
             if exact.rel_accuracy_bits() < 60:  # 0 up to the radius of 300 digits
                 exact = arb(0)
-            if abs(exact) < smallest and abs(got) <= float(limits.tiny):
+            if abs(exact) < smallest and abs(got) <= limits.tiny:
                 continue  # below the normal numbers: digits cannot be asked for
             size = max(abs(exact) if elementwise else scale, smallest)
             gap = abs(arb(got) - exact).abs_upper()
             relative = _plain_float(gap / size)
-            ulp = relative / float(limits.eps) if relative < 1e300 else float("inf")
+            ulp = relative / limits.eps if relative < 1e300 else float("inf")
             if ulp > worst.ulp:
                 worst = Worst(ulp, relative, where, _size(run.point, spot, elementwise))
     return worst, sorted(trouble)[:1]
@@ -284,8 +331,13 @@ def contract(subject: Subject, run: ExactRun, evidence: Evidence) -> Finding:
                 n for n, v in floats.handed.items() if isinstance(v, np.ndarray) and np.shares_memory(gradient, v)
             ]
             notes += [f"{name}'s gradient is the array {n} itself" for n in shared]
-            if gradient.dtype != np.float32 and gradient.dtype.kind == "f":
+            if down := narrowed(name, gradient, floats.handed[name]):
+                troubles.append(down)
+            elif gradient.dtype != np.float32 and gradient.dtype.kind == "f":
                 notes.append(f"float32 in, {gradient.dtype} out for {name}")
+        elif isinstance(gradient, (list, tuple)):
+            notes.append(f"{name}'s gradient is a {type(gradient).__name__}, not an array")
+    troubles += behaviour(subject, run)
     if subject.extra is not None:
         troubles += subject.extra(run)
     if troubles:

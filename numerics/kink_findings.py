@@ -17,6 +17,8 @@ from .subject import ExactRun, Subject, defined, run_exact, run_floats
 
 #: Shifts for one-sided limits: far below any float, far above the radius of 1000-bit balls.
 SHIFT_BITS = 200
+#: What a policy asks for, in words.
+_ASKED = {"branch": "forward's branch", "left": "the left side", "right": "the right side", "midpoint": "the midpoint"}
 #: Directions looked in before a value at a tie is called wrong.
 MANY_DIRECTIONS = 40
 
@@ -47,6 +49,17 @@ def _tiny(steps: Any) -> np.ndarray[Any, Any]:
         top, bottom = float(steps[spot]).as_integer_ratio()
         out[spot] = fmpq(top, bottom * 2**SHIFT_BITS)
     return out
+
+
+def one_side(subject: Subject, point: Point, upstream: Any, policy: str) -> Mapping[str, Any]:
+    """Return the true gradient with every real input smaller (left) or larger (right) by less than any float."""
+    step = -1 if policy == "left" else 1
+    shift = {
+        n: _tiny(np.full(np.shape(v), float(step)))
+        for n, v in point.inputs.items()
+        if isinstance(v, np.ndarray) and v.dtype.kind == "f"
+    }
+    return run_exact(subject, point, upstream=upstream, shift=shift, only_true=True).true
 
 
 def kink_points(sampler: Sampler, thresholds: Iterable[Fraction], seed: int) -> Iterable[Point]:
@@ -90,6 +103,12 @@ def kinks(
             around = limits(subject, point, base.upstream, seed)
         except Exception:
             around = []
+        if around and policy in ("left", "right"):
+            try:
+                base = replace(base, true=one_side(subject, point, base.upstream, policy))
+            except Exception:
+                open_points.append(point.label)
+                continue
         if not around:
             if undefined:
                 open_points.append(point.label)
@@ -145,7 +164,8 @@ def _judge_kink(
                     open_points.append(point.label)
             elif verdict in ("outside", "other branch"):
                 note = "where the gradient exists: " if _close(low, high) else ""
-                return f"at {point.label} {note}yours {show(yours)}, {_side_text(low, high)}"
+                asked = f" (asked for: {_ASKED[policy]})" if policy != "interval" and not note else ""
+                return f"at {point.label} {note}yours {show(yours)}, {_side_text(low, high)}{asked}"
             elif verdict != "smooth":
                 sides.setdefault(point.label, verdict)
     return ""
@@ -189,8 +209,10 @@ def _side(yours: arb, low: arb, high: arb, branch: arb, policy: str, bits: int) 
     """Name where a returned value lies among the one-sided derivatives."""
     if _close(low, high):
         return "smooth" if _close(yours, low, bits) else "outside"
-    if policy == "branch":
-        return "forward's branch" if _close(yours, branch, bits) else "other branch"
+    if policy == "midpoint":
+        return "the midpoint" if _close(2 * yours, low + high, bits) else "other branch"
+    if policy != "interval":  # ``branch`` is then forward's own, or that of the side asked for
+        return _ASKED[policy] if _close(yours, branch, bits) else "other branch"
     if _close(yours, low, bits):
         return "the smaller side"
     if _close(yours, high, bits):

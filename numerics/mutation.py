@@ -13,8 +13,6 @@ import copy
 import inspect
 import io
 import itertools
-import textwrap
-import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +23,7 @@ import numpy as np
 from ..theory.errors import InputError
 from .findings import compare
 from .preparing import Task
+from .sources import recompiled, short, source_tree
 from .subject import Subject, gradients, run_exact
 
 #: Source mutants looked at; a long function has more places than a test needs.
@@ -182,15 +181,9 @@ def _as(function: Any, original: Any) -> Callable[..., Any]:
 def _edited(subject: Subject) -> Iterator[Mutant]:
     """Yield copies of backward with one place of its source changed."""
     function = subject.backward
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, TypeError, SyntaxError):
+    tree = source_tree(function)
+    if tree is None:
         return
-    if not isinstance(function, types.FunctionType) or not isinstance(tree.body[0], ast.FunctionDef):
-        return
-    if function.__closure__:
-        return  # its free variables would have to be carried over
-    tree.body[0].decorator_list = []
     count = 0
     for place, node in enumerate(ast.walk(tree)):
         for label, change in _edits(node):
@@ -202,7 +195,7 @@ def _edited(subject: Subject) -> Iterator[Mutant]:
             new = change(copy.deepcopy(node))
             line = getattr(node, "lineno", 0)
             replaced = _Replace(target, new).visit(changed)
-            made = _compiled(ast.fix_missing_locations(replaced), function)
+            made = recompiled(replaced, function)
             if made is not None:
                 yield Mutant(f"{label} (line {line} of {function.__name__})", made)
 
@@ -213,16 +206,6 @@ class _Replace(ast.NodeTransformer):
 
     def visit(self, node: ast.AST) -> Any:
         return self.new if node is self.old else super().visit(node)
-
-
-def _compiled(tree: ast.AST, function: types.FunctionType) -> Callable[..., Any] | None:
-    names: dict[str, Any] = {}
-    try:
-        exec(compile(tree, inspect.getfile(function), "exec"), function.__globals__, names)  # type: ignore[call-overload]
-    except Exception:
-        return None
-    made: Callable[..., Any] = names[function.__name__]
-    return made
 
 
 _SWAPPED: Mapping[type[ast.operator], tuple[str, type[ast.operator]]] = {
@@ -236,29 +219,24 @@ def _edits(node: ast.AST) -> Iterator[tuple[str, Callable[[Any], ast.AST]]]:
     if isinstance(node, ast.BinOp):
         if type(node.op) in _SWAPPED:
             word, operator = _SWAPPED[type(node.op)]
-            yield f"{word} in {_text(node)}", lambda n: ast.BinOp(n.left, operator(), n.right)
+            yield f"{word} in {short(node)}", lambda n: ast.BinOp(n.left, operator(), n.right)
         if isinstance(node.op, (ast.Mult, ast.Div)):
-            yield f"the factor {_text(node.right)} is missing", lambda n: n.left
+            yield f"the factor {short(node.right)} is missing", lambda n: n.left
         if isinstance(node.op, ast.Mult):
-            yield f"the factor {_text(node.left)} is missing", lambda n: n.right
+            yield f"the factor {short(node.left)} is missing", lambda n: n.right
         if isinstance(node.op, ast.Add):
-            yield f"the term {_text(node.right)} is missing", lambda n: n.left
+            yield f"the term {short(node.right)} is missing", lambda n: n.left
     elif isinstance(node, ast.Attribute) and node.attr == "T":
-        yield f"{_text(node.value)} is not transposed", lambda n: n.value
+        yield f"{short(node.value)} is not transposed", lambda n: n.value
     elif isinstance(node, ast.keyword) and node.arg == "axis" and isinstance(node.value, ast.Constant):
         if node.value.value in (0, 1):
             other = 1 - node.value.value
             yield f"axis {other} instead of {node.value.value}", lambda n: ast.keyword("axis", ast.Constant(other))
     elif isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.ops[0], (ast.Gt, ast.Lt)):
         turned = ast.Lt() if isinstance(node.ops[0], ast.Gt) else ast.Gt()
-        yield f"the comparison {_text(node)} turned round", lambda n: ast.Compare(n.left, [turned], n.comparators)
+        yield f"the comparison {short(node)} turned round", lambda n: ast.Compare(n.left, [turned], n.comparators)
     elif isinstance(node, ast.Constant) and isinstance(node.value, float) and node.value not in (0.0, 1.0):
         yield f"the constant {node.value} off by 1%", lambda n: ast.Constant(n.value * 1.01)
-
-
-def _text(node: ast.AST) -> str:
-    text = ast.unparse(node)
-    return text if len(text) <= 40 else text[:39] + "…"
 
 
 # The person's test ---------------------------------------------------------------------------------------------------

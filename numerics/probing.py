@@ -220,12 +220,17 @@ def shortened(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...
     return relabelled(shapes, [n if n <= LONG_AXIS else next(spare) for n in distinct])
 
 
-#: Values at which hand-coded gradients break: signed zero, tiny, thresholds, and the overflow points of exp.
+#: Values at which hand-coded gradients break: signed zero, the smallest numbers of each type, thresholds, the overflow
+#: points of exp, and the sizes at which squares, cubes and numbers themselves overflow in each type.
 SPECIAL_VALUES: tuple[float, ...] = tuple(
     sign * value
     for value in (
         *(0.0, 2.0**-120, 2.0**-30, 2.0**-12, 0.125, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0),
         *(20.0, 24.0, 30.0, 36.0, 40.0, 60.0, 80.0, 88.0, 89.0, 90.0, 100.0, 300.0, 700.0, 710.0, 740.0, 1000.0),
+        *(
+            2.0**power
+            for power in (-1074, -1022, -600, -149, -126, 11, 13, 16, 20, 24, 32, 43, 53, 64, 90, 127, 400, 600)
+        ),
     )
     for sign in (1.0, -1.0)
 )
@@ -249,6 +254,21 @@ def extreme_points(sampler: Sampler, seed: int) -> Iterator[Point]:
     if len(names) > 1:
         base = sampler.point(seed + 7)
         yield _with(base, "all inputs 0", {name: np.zeros_like(np.asarray(base.inputs[name])) for name in names})
+
+
+#: Powers of two up to the ranges of the types: a branch of the code far out (``if x > 1e4``) lies between two of them.
+FAR_POWERS = (13, 16, 21, 32, 64, 127, 512)
+
+
+def far_points(sampler: Sampler, seed: int) -> Iterator[Point]:
+    """Yield points far out: all inputs, and each real input alone."""
+    names = [k.name for k in sampler.kinds if k.kind == "real"]
+    for power in FAR_POWERS:
+        for group in [names, *([n] for n in names if len(names) > 1)]:
+            base = sampler.point(seed + power)
+            far = {n: np.asarray(base.inputs[n]) * 2.0**power for n in group}
+            whose = "inputs" if len(group) == len(names) else group[0]
+            yield _with(base, f"{whose} scaled by 2^{power}", far)
 
 
 def special_points(sampler: Sampler, name: str, values: Sequence[float], seed: int) -> Iterator[Point]:

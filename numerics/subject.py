@@ -318,11 +318,17 @@ def true_gradient(adjoint: Mapping[Ball, arb], leaves: Any) -> np.ndarray[Any, A
 
 
 # Float runs ----------------------------------------------------------------------------------------------------------
+def _dtype(name: str) -> Any:
+    from .float_types import float_type
+
+    return float_type(name).dtype
+
+
 def _cast(value: Any, dtype: str) -> Any:
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-        return value.astype(dtype)
+        return value.astype(_dtype(dtype))
     if isinstance(value, (float, np.floating)):
-        return np.dtype(dtype).type(value)
+        return _dtype(dtype).type(value)
     return copy.deepcopy(value)
 
 

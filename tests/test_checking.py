@@ -1,6 +1,8 @@
 """The checker, tested with wrong answers: classic mistakes, real bugs, right gradients that must not be accused."""
 
 import json
+import linecache
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,15 @@ from backproof.theory.errors import InputError
 CORPUS = Path(__file__).parent / "corpus"
 BUGS = json.loads((CORPUS / "bugs.json").read_text())
 CONTROLS = json.loads((CORPUS / "controls.json").read_text())
+MORE_BUGS = runpy.run_path(str(CORPUS / "more_bugs.py"))["BUGS"]
 
 
 def _function(source, name):
+    """Return a function whose source is at hand, as if it stood in a file."""
     names = {}
-    exec(source, names)
+    file = f"<{abs(hash(source))}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    exec(compile(source, file, "exec"), names)
     return names[name]
 
 
@@ -45,7 +51,7 @@ EXPECTED = {
     "norm_at_zero": ("kinks", "nan at x = 0"),
     "linear_dx_missing_transpose": ("formula", "not transposed"),
     "bias_grad_mean_over_batch": ("formula", "divided by x.shape[0]"),
-    "mish_swapped_omega_delta": ("formula", "no standard mistake"),
+    "mish_swapped_omega_delta": ("formula", "dy * e * w / (d * d)"),
 }
 
 
@@ -81,6 +87,34 @@ def test_corrected_bug_is_not_accused(row):
     assert not result.kinks.failed
     assert not result.contract.failed
     assert not result.domain.failed
+
+
+def _check_row(row, backward):
+    return check(
+        _function(row[backward], "backward"),
+        forward=_function(row["forward"], "forward"),
+        inputs=_inputs(row, "generic_inputs"),
+        wrt=row["wrt"],
+        kinks="branch" if row["category"] == "kink" else "interval",
+    )
+
+
+@pytest.mark.parametrize("row", MORE_BUGS, ids=[r["name"] for r in MORE_BUGS])
+def test_further_bug_is_refuted_and_its_cause_is_named(row):
+    result = _check_row(row, "backward_buggy")
+    assert result.findings[row["finding"]].failed, str(result)
+    assert row["says"] in " ".join(result.diagnosis) + result.findings[row["finding"]].why, str(result)
+    assert "no standard mistake" not in str(result)
+    assert len(str(result).splitlines()) <= 15
+    assert max(map(len, str(result).splitlines()[1:])) <= 102
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", MORE_BUGS, ids=[r["name"] for r in MORE_BUGS])
+def test_further_bug_corrected_is_proved(row):
+    result = _check_row(row, "backward_correct")
+    assert result.formula.ok, str(result)
+    assert not result.contract.failed
 
 
 @pytest.mark.parametrize("row", CONTROLS, ids=[r["name"] for r in CONTROLS])

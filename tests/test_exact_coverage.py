@@ -221,3 +221,19 @@ def test_libraries_of_an_outer_environment_are_left_alone(tmp_path):
     own.__file__ = str(tmp_path / "own.py")
     assert _is_library(outer)
     assert not _is_library(own)
+
+
+@pytest.mark.parametrize("stack", [np.stack, np.hstack, np.vstack])
+def test_numbers_are_stacked(stack):
+    from backproof.numerics.checking import check
+
+    def forward(x):
+        return stack([(x[i : i + 2] ** 2).sum() for i in range(len(x) - 1)])
+
+    def backward(dy, x):
+        dx = np.zeros_like(x)
+        for i, g in enumerate(dy.reshape(-1)):
+            dx[i : i + 2] += 2 * g * x[i : i + 2]
+        return dx
+
+    assert check(backward, forward=forward, shapes={"x": 4}).formula.ok
