@@ -1,6 +1,6 @@
 """Real gradient checkers and backproof over the sample of bugs in tests/corpus, as a table in Markdown.
 
-Run from anywhere: ``python docs/compare_checkers.py`` (``--json`` for data).  A checker that is not installed is left
+Run from anywhere: ``python docs/compare_checkers.py`` (``--json`` for data, ``--more`` for the second collection).  A checker that is not installed is left
 out.  Each gets the inputs that its user would give: random ones of the shapes of the example, and its own default
 tolerances; ``scipy.optimize.check_grad`` has none, so 1e-4 of the size of the gradient stands in.
 """
@@ -11,6 +11,8 @@ import contextlib
 import importlib.util
 import io
 import json
+import linecache
+import runpy
 import sys
 import warnings
 from collections.abc import Callable
@@ -26,9 +28,11 @@ SCIPY_TOLERANCE = 1e-4
 
 
 def function(source: str, name: str) -> Callable[..., Any]:
-    """Return a function from its source in the corpus."""
+    """Return a function from its source in the corpus, which is registered as if it stood in a file."""
     names: dict[str, Any] = {}
-    exec(source, names)
+    file = f"<row {abs(hash(source))}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    exec(compile(source, file, "exec"), names)
     return names[name]  # type: ignore[no-any-return]
 
 
@@ -161,6 +165,8 @@ def ours(row: dict[str, Any], backward: str, key: str) -> tuple[str, str]:
 def tables() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """Return the rows for the bugs and for the controls."""
     bugs = json.loads((CORPUS / "bugs.json").read_text())
+    if "--more" in sys.argv[1:]:
+        bugs = runpy.run_path(str(CORPUS / "more_bugs.py"))["BUGS"]
     controls = json.loads((CORPUS / "controls.json").read_text())
     found: tuple[list[dict[str, str]], list[dict[str, str]]] = ([], [])
     for rows, out, backward, key in ((bugs, found[0], "backward_buggy", "generic_inputs"),

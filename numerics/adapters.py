@@ -3,6 +3,7 @@
 ======================  ==========================================================================================
 Numba function          its Python source is traced and run exactly, the compiled code is what the floats measure
 PyTorch ``Function``    a black box: its floats against the exact value; ``needs_input_grad``, None and double backward
+CUDA or CuPy kernel     a black box, launched on copies: its floats against the exact value
 JAX ``custom_vjp/jvp``  a black box: its floats (in 64 bits) against the exact value
 object with methods     ``forward`` and ``backward`` of an object that keeps state: see :mod:`.stateful`
 scalar function         ``grad(x)`` beside ``fn(x)``: the shape is found by trying
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from ..theory.errors import InputError
+from .cuda_adapter import CupyKernel, NumbaKernel, is_cupy_kernel, is_numba_kernel
 from .object_pairs import object_pair
 from .stateful import is_stateful
 
@@ -62,8 +64,10 @@ def adapt(given: Given) -> Given:
 
 # Numba ---------------------------------------------------------------------------------------------------------------
 def _is_compiled(value: Any) -> bool:
-    return (getattr(type(value), "__module__", "") or "").startswith("numba") and (
-        hasattr(value, "py_func") or hasattr(value, "_dispatcher")
+    return (
+        not is_numba_kernel(value)
+        and (getattr(type(value), "__module__", "") or "").startswith("numba")
+        and (hasattr(value, "py_func") or hasattr(value, "_dispatcher"))
     )
 
 
@@ -174,6 +178,27 @@ def _jax_gradients(function: Any, fixed: set[str], upstream: Any, inputs: Mappin
         return {n: np.asarray(g) for n, g in zip(real, found, strict=True)}
 
 
+# CUDA ----------------------------------------------------------------------------------------------------------------
+def _is_kernel(given: Given) -> bool:
+    return is_numba_kernel(given.backward) or is_cupy_kernel(given.backward)
+
+
+def _adapt_kernel(given: Given) -> Given:
+    """Take the inputs' names from the forward pass, or from the shapes or examples that were given."""
+    _reference_needed(given, "a CUDA kernel")
+    inputs = list(given.inputs or given.shapes or {})
+    if not inputs:
+        inputs = [*_required(given.forward)] if given.forward is not None else ["x"]
+    wrt = [given.wrt] if isinstance(given.wrt, str) else given.wrt
+    kind = NumbaKernel if is_numba_kernel(given.backward) else CupyKernel
+    kernel = kind(given.backward, inputs, wrt)
+    shapes = given.shapes or (None if given.inputs else dict.fromkeys(inputs, (5,)))
+    return replace(
+        _black_box(given, inputs, lambda upstream, values: kernel.gradients(upstream, values), kernel.title),
+        shapes=shapes,
+    )
+
+
 # Objects with state --------------------------------------------------------------------------------------------------
 def _is_object(given: Given) -> bool:
     if isinstance(given.backward, type) and given.forward is None and not _is_torch(given):
@@ -262,6 +287,7 @@ def _adapt_ufunc(given: Given) -> Given:
 ADAPTERS: tuple[Adapter, ...] = (
     Adapter("PyTorch autograd.Function", _is_torch, _adapt_torch),
     Adapter("JAX custom_vjp or custom_jvp", _is_jax, _adapt_jax),
+    Adapter("CUDA kernel", _is_kernel, _adapt_kernel),
     Adapter("Numba function", lambda g: _is_compiled(g.backward) or _is_compiled(g.forward), _adapt_numba),
     Adapter("NumPy function", lambda g: isinstance(g.forward, np.ufunc), _adapt_ufunc),
     Adapter("object with state", _is_object, _adapt_object),

@@ -40,7 +40,7 @@ def _repeated(subject: Subject, run: ExactRun, whole: Mapping[str, Any]) -> list
     return [
         f"another gradient for {n} when called again with the same arguments (it keeps state, or draws random numbers)"
         for n, g in whole.items()
-        if not np.array_equal(g, again.get(n), equal_nan=True)
+        if not np.array_equal(g, again[n], equal_nan=True)
     ]
 
 

@@ -59,6 +59,10 @@ def _rows_summing(total: int) -> Callable[[Sequence[tuple[int, ...]]], list[Any]
     return make
 
 
+def _with_upstream(make: Callable[[Sequence[tuple[int, ...]]], list[Any]]) -> Special:
+    return lambda point: (point, make)
+
+
 def _special_settings(sampler: Sampler) -> Iterator[tuple[str, Special]]:
     """Yield settings that tests like, in words and as a change of a point (and of its upstream gradient)."""
     for kind in sampler.kinds:
@@ -72,8 +76,7 @@ def _special_settings(sampler: Sampler) -> Iterator[tuple[str, Special]]:
     yield "the upstream gradient is all ones", lambda point: (point, lambda shapes: [np.ones(s) for s in shapes])
     for total in (1, 0):
         note = " (as a one-hot one does)" if total else ""
-        special: Any = _rows_summing(total)
-        yield f"each row of the upstream gradient sums to {total}{note}", lambda point, s=special: (point, s)
+        yield f"each row of the upstream gradient sums to {total}{note}", _with_upstream(_rows_summing(total))
     lead = sampler.kinds[0]
     if not lead.shape or lead.shape[0] == 1:
         return
