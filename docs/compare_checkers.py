@@ -1,8 +1,9 @@
 """Real gradient checkers and backproof over the sample of bugs in tests/corpus, as a table in Markdown.
 
-Run from anywhere: ``python docs/compare_checkers.py`` (``--json`` for data, ``--more`` for the second collection).  A checker that is not installed is left
-out.  Each gets the inputs that its user would give: random ones of the shapes of the example, and its own default
-tolerances; ``scipy.optimize.check_grad`` has none, so 1e-4 of the size of the gradient stands in.
+Run from anywhere: ``python docs/compare_checkers.py`` (``--json`` for data, ``--more`` for the second collection).
+A checker that is not installed is left out.  Each gets the inputs that its user would give: random ones of the shapes
+of the example, and its own default tolerances; ``scipy.optimize.check_grad`` has none, so 1e-4 of the size of the
+gradient stands in.
 """
 
 from __future__ import annotations

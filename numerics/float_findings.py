@@ -256,7 +256,9 @@ def _errors(
 
 def _size(point: Point, spot: tuple[int, ...], elementwise: bool) -> float:
     """Return the size of the inputs at a place, so that the smallest place where something breaks is reported."""
-    sizes = [np.abs(v[spot] if elementwise else v).max() for v in point.inputs.values() if _real(v) and v.size]
+    sizes = [
+        np.abs(v[spot] if elementwise and v.ndim else v).max() for v in point.inputs.values() if _real(v) and v.size
+    ]
     return float(max(sizes, default=0.0))
 
 
@@ -272,7 +274,9 @@ def _plain_float(value: arb) -> float:
 def _where(point: Point, spot: tuple[int, ...], elementwise: bool, name: str) -> str:
     if elementwise:
         shown = ", ".join(
-            f"{n} = {compact(np.asarray(v[spot]))}" for n, v in point.inputs.items() if isinstance(v, np.ndarray)
+            f"{n} = {compact(np.asarray(v[spot] if np.ndim(v) else v))}"
+            for n, v in point.inputs.items()
+            if isinstance(v, np.ndarray)
         )
         return f"{shown}"
     return f"d/d{name}, {point.label}" if point.label != "generic" else f"d/d{name}"

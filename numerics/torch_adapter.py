@@ -42,7 +42,9 @@ class TorchFunction:
                 made[name] = value.item() if hasattr(value, "item") else value
             else:
                 made[name] = torch.tensor(array, requires_grad=name in active)
-        output = self.function.apply(*(made[n] for n in self.names if n in made))
+        # Copies, so that a function may write into its arguments (ctx.mark_dirty): PyTorch forbids that for leaves.
+        given = {n: made[n].clone() if n in active else made[n] for n in self.names if n in made}
+        output = self.function.apply(*given.values())
         return made, output if isinstance(output, tuple) else (output,)
 
     def gradients(self, upstream: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:

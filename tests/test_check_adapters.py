@@ -1,5 +1,6 @@
 """What stands in for two NumPy functions: Numba, PyTorch, JAX, objects with state, optimiser steps, scalars."""
 
+import functools
 import math
 
 import numpy as np
@@ -421,3 +422,96 @@ def test_jax_custom_vjp_and_jvp():
 
     g.defjvp(lambda primals, tangents: (g(*primals), tangents[0] * jax.numpy.cos(primals[0])))
     assert check(g, against="sin(x)").formula.grade == "MEASURED"
+
+
+@pytest.mark.parametrize("kind", ["non-tensor arguments", "mark_dirty", "setup_context", "two outputs"])
+def test_ways_to_write_a_torch_function(kind):
+    torch = pytest.importorskip("torch")
+    base = torch.autograd.Function
+
+    class Scaled(base):
+        @staticmethod
+        def forward(ctx, x, k, mode):
+            ctx.k = k
+            ctx.save_for_backward(x)
+            return x * x * k
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * 2 * ctx.saved_tensors[0] * ctx.k, None, None
+
+    class InPlace(base):
+        @staticmethod
+        def forward(ctx, x):
+            x.mul_(3.0)
+            ctx.mark_dirty(x)
+            return x
+
+        @staticmethod
+        def backward(ctx, g):
+            return 3 * g
+
+    class Apart(base):
+        @staticmethod
+        def forward(x, w):
+            return x @ w
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            ctx.save_for_backward(*inputs)
+
+        @staticmethod
+        def backward(ctx, g):
+            x, w = ctx.saved_tensors
+            return g @ w.T, x.T @ g
+
+    class Both(base):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.exp(), x.sum(1)
+
+        @staticmethod
+        def backward(ctx, a, b):
+            return a * ctx.saved_tensors[0].exp() + b[:, None]
+
+    x = np.full((3, 4), 1.5)
+    function, arguments = {
+        "non-tensor arguments": (
+            Scaled,
+            {"forward": lambda x, k, mode: x * x * k, "inputs": {"x": x, "k": 2, "mode": "a"}, "wrt": ["x"]},
+        ),
+        "mark_dirty": (InPlace, {"forward": lambda x: 3 * x, "inputs": {"x": x}}),
+        "setup_context": (Apart, {"forward": lambda x, w: x @ w, "shapes": {"x": (3, 4), "w": (4, 5)}}),
+        "two outputs": (Both, {"forward": lambda x: (np.exp(x), x.sum(axis=1)), "inputs": {"x": x}}),
+    }[kind]
+    result = check(function, **arguments)
+    assert result.passed, str(result)
+    assert result.formula.grade == "MEASURED"
+
+
+def test_jax_nondiff_argnums():
+    jax = pytest.importorskip("jax")
+    jnp = jax.numpy
+
+    def make(inside):
+        @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+        def clipped(x, limit):
+            return jnp.clip(x * x, None, limit)
+
+        clipped.defvjp(lambda x, limit: (clipped(x, limit), (x,)), lambda limit, r, g: (inside(r[0], limit) * g,))
+        return clipped
+
+    def forward(x, limit):
+        return np.minimum(x * x, limit)
+
+    inputs = {"x": np.full((3, 4), 1.3), "limit": 2.0}
+    right = make(lambda x, limit: jnp.where(x**2 < limit, 2 * x, 0))
+    assert check(right, forward=forward, inputs=inputs, wrt=["x"]).passed
+    wrong = make(lambda x, limit: 2 * x)
+    assert check(wrong, forward=forward, inputs=inputs, wrt=["x"]).formula.failed
+
+
+def test_numpy_function_as_the_forward_pass():
+    assert check(lambda dy, x: dy * np.cos(x), forward=np.sin, shapes={"x": (2, 3)}).formula.ok
+    assert check(lambda dy, a, b: (dy * b, dy * a), forward=np.multiply, shapes={"a": 3, "b": 3}).formula.ok
