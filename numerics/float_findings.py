@@ -159,7 +159,7 @@ def _against_own(run: ExactRun, refuted: Sequence[str]) -> ExactRun:
 
 
 #: CPU seconds for the points far out, where only the formula is looked at.
-FAR_BUDGET = 1.0
+FAR_BUDGET = 0.5
 
 
 def _look_far(
@@ -288,7 +288,7 @@ def _float_finding(
     if not count:
         return Finding("not decided", "no float run could be compared")
     parts = [
-        f"{dtype} {_ulps(worst[dtype, 'generic'])} generic, {_ulps(worst[dtype, 'adversarial'])} adversarial"
+        f"{dtype} {_ulps(worst[dtype, 'generic'])}, at hard points {_ulps(worst[dtype, 'adversarial'])}"
         for dtype in dtypes
     ]
     failed = [f"{d} loses {100 * min(1.0, e.relative):.3g}% of the value at {e.where}" for d, e in lost.items()]

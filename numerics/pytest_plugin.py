@@ -87,6 +87,21 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         raise pytest.UsageError(str(error)) from None
 
 
+def _summary(records: Sequence[dict[str, Any]]) -> str:
+    """One row for each check: its findings, linked to its text."""
+    rows = []
+    for place, record in enumerate(records):
+        cells = []
+        for name in FINDINGS:
+            finding = record["findings"][name]
+            kind = {"failed": "bad", "not decided": "open"}.get(finding["outcome"], "")
+            word = finding["grade"] if name == "formula" and finding["grade"] else finding["outcome"]
+            cells.append(f'<td class="{kind}">{html.escape(word)}</td>')
+        rows.append(f'<tr><td><a href="#c{place}">{html.escape(record["test"])}</a></td>{"".join(cells)}</tr>')
+    head = "".join(f"<th>{name}</th>" for name in ("test", *FINDINGS))
+    return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+
+
 def as_html(records: Sequence[dict[str, Any]]) -> str:
     """Return the report as one page: a summary line and each check's text."""
     ok = sum(1 for record in records if record["ok"])
@@ -94,13 +109,18 @@ def as_html(records: Sequence[dict[str, Any]]) -> str:
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>backproof checks</title>',
         "<style>body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}"
         "pre{background:#f6f6f6;padding:.8rem;overflow-x:auto;border-left:.3rem solid #2a7f3f}"
-        ".failed pre{border-color:#b3261e}h2{font-size:1rem;margin-bottom:.2rem}</style>",
+        ".failed pre{border-color:#b3261e}h2{font-size:1rem;margin-bottom:.2rem}"
+        "table{border-collapse:collapse}td,th{padding:.2rem .8rem .2rem 0;text-align:left;border-bottom:1px solid #ddd}"
+        ".bad{color:#b3261e;font-weight:600}.open{color:#7a5c00}"
+        "@media(prefers-color-scheme:dark){body{background:#16191d;color:#e6e8eb}pre{background:#1e2329}a{color:inherit}"
+        "td,th{border-color:#333942}.bad{color:#f2877e}.open{color:#e0b84c}}</style>",
         f"<h1>backproof checks</h1><p>{ok} of {len(records)} ok</p>",
+        _summary(records),
     ]
-    for record in records:
+    for place, record in enumerate(records):
         kind = "ok" if record["ok"] else "failed"
         parts.append(
-            f'<section class="{kind}"><h2>{html.escape(record["test"])}: {kind}</h2>'
+            f'<section class="{kind}" id="c{place}"><h2>{html.escape(record["test"])}: {kind}</h2>'
             f"<pre>{html.escape(record['text'])}</pre></section>"
         )
     return "\n".join([*parts, "</html>\n"])

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from .edits import Edit, edits, scope_of
+from .code_edits import code_edits
+from .edits import edits, scope_of
 from .findings import compare
 from .sources import recompiled, source_tree
 from .subject import ExactRun, Subject, gradients, run_exact
@@ -34,10 +35,11 @@ class Repair:
     """A line of a function, what it says and what it must say."""
 
     function: str
-    edit: Edit
+    line: int
+    text: str
 
     def __str__(self) -> str:
-        return f"line {self.edit.line} of {self.function}: {_dedented(self.edit.before, self.edit.after)}"
+        return f"line {self.line} of {self.function}: {self.text}"
 
 
 def _dedented(before: str, after: str) -> str:
@@ -57,17 +59,19 @@ def repair(subject: Subject, runs: Sequence[ExactRun], wrong: Sequence[str]) -> 
     silent = io.StringIO()
     with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for function, edit, candidate in _candidates(subject, runs[0]):
+        for found, candidate in _candidates(subject, runs[0]):
             if time.process_time() > deadline:
                 return None
             changed = replace(subject, backward=candidate)
             if _near(changed, runs[:2], wrong) and _exact(changed, runs, wrong):
-                return Repair(function.__name__, edit)
+                return found
     return None
 
 
-def _candidates(subject: Subject, run: ExactRun) -> Iterator[tuple[Any, Edit, Callable[..., Any]]]:
+def _candidates(subject: Subject, run: ExactRun) -> Iterator[tuple[Repair, Callable[..., Any]]]:
     backward = subject.backward
+    if source_tree(backward) is None:
+        yield from ((Repair(backward.__name__, line, text), made) for line, text, made in code_edits(backward))
     for function in [backward, *_helpers(backward)]:
         tree = source_tree(function)
         if tree is None or any(isinstance(n, ast.While) for n in ast.walk(tree)):
@@ -78,7 +82,8 @@ def _candidates(subject: Subject, run: ExactRun) -> Iterator[tuple[Any, Edit, Ca
             made = recompiled(tree, function)
             edit.undo(old)
             if made is not None:
-                yield function, edit, made if function is backward else _calling(backward, function, made)
+                found = Repair(function.__name__, edit.line, _dedented(edit.before, edit.after))
+                yield found, made if function is backward else _calling(backward, function, made)
 
 
 def _helpers(backward: Any) -> list[types.FunctionType]:
