@@ -57,7 +57,7 @@ def _exchanges(code: types.CodeType, instructions: list[Any]) -> Iterator[tuple[
 
 
 def _operators(code: types.CodeType, instructions: list[Any]) -> Iterator[tuple[str, bytes]]:
-    numbers = {i.argrepr: i.arg for i in dis.get_instructions(_ALL) if i.opname == "BINARY_OP"}
+    numbers: dict[str, Any] = {i.argrepr: i.arg for i in dis.get_instructions(_ALL) if i.opname == "BINARY_OP"}
     for i in instructions:
         other = _OPERATORS.get(i.argrepr) if i.opname == "BINARY_OP" else None
         if other in numbers:

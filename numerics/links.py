@@ -132,8 +132,7 @@ def _relinked(run: ExactRun, source: tuple[int, int], k: int, local: Any, name: 
 
 
 def _local_derivatives(before: Any, after: Arrays, operation: Operation, run: ExactRun) -> Iterator[tuple[str, Any]]:
-    pairs = [(z.value, a.value) for z, a in zip(before.reshape(-1), after.reshape(-1), strict=True)]
-    known = next((n for n, f in _KNOWN.items() if all(f(z).overlaps(a) for z, a in pairs)), None)
+    known = known_function(before, after)
     yield _missing(known, operation, run), lambda z, a, c: arb(1)
     if known == "the sigmoid":
         yield (
@@ -157,6 +156,12 @@ def _local_derivatives(before: Any, after: Arrays, operation: Operation, run: Ex
         yield "the ReLU's mask is taken from the gradient: it must be z > 0", lambda z, a, c: arb(1 if c > 0 else 0)
         yield "the ReLU's mask is inverted", lambda z, a, c: arb(0 if z > 0 else 1)
         yield "the ReLU's derivative is z instead of 1 for z > 0", lambda z, a, c: a
+
+
+def known_function(before: Arrays, after: Arrays) -> str | None:
+    """Return the name of the activation that leads from one array to another, entry by entry."""
+    pairs = [(z.value, a.value) for z, a in zip(before.reshape(-1), after.reshape(-1), strict=True)]
+    return next((n for n, f in _KNOWN.items() if all(f(z).overlaps(a) for z, a in pairs)), None)
 
 
 def _missing(known: str | None, operation: Operation, run: ExactRun) -> str:

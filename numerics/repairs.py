@@ -72,7 +72,8 @@ def _candidates(subject: Subject, run: ExactRun) -> Iterator[tuple[Repair, Calla
     backward = subject.backward
     if source_tree(backward) is None:
         yield from ((Repair(backward.__name__, line, text), made) for line, text, made in code_edits(backward))
-    for function in [backward, *_helpers(backward)]:
+    functions: list[Any] = [backward, *_helpers(backward)]
+    for function in functions:
         tree = source_tree(function)
         if tree is None or any(isinstance(n, ast.While) for n in ast.walk(tree)):
             continue  # an edit could make a while loop endless

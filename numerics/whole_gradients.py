@@ -18,7 +18,7 @@ from ..theory.errors import InputError
 from .exact_scalars import Ball
 from .float_findings import is_elementwise
 from .probing import Point
-from .subject import ExactRun, Subject, run_exact
+from .subject import ExactRun, Subject, entries, run_exact
 
 Arrays = Any  # object arrays of balls
 
@@ -33,7 +33,7 @@ class Suspicion:
 
 def other_points(subject: Subject, run: ExactRun, name: str) -> Iterator[Suspicion]:
     """Yield hypotheses that yours is a gradient of forward by another input, or at another point."""
-    yield from _upstream(subject, run)
+    yield from _upstream(subject, run, name)
     yield from _other_inputs(subject, run, name)
     yield from _other_options(subject, run, name)
     yield from _other_values(subject, run, name)
@@ -45,11 +45,11 @@ def other_functions(run: ExactRun, name: str) -> Iterator[Suspicion]:
     yield from _other_losses(run, name)
 
 
-def _upstream(subject: Subject, run: ExactRun) -> Iterator[Suspicion]:
+def _upstream(subject: Subject, run: ExactRun, name: str) -> Iterator[Suspicion]:
     if not subject.accepts_upstream or len(run.upstream) != 1:
         return
     yield Suspicion(
-        "yours is the upstream gradient itself: the derivative of forward is missing",
+        f"yours is the upstream gradient itself: the derivative of {_what(run, name)} is missing",
         lambda r: _balls(r.upstream[0]),
     )
     yield from (
@@ -59,6 +59,14 @@ def _upstream(subject: Subject, run: ExactRun) -> Iterator[Suspicion]:
         )
         for n in run.true
     )
+
+
+def _what(run: ExactRun, name: str) -> str:
+    """Name forward where it is one of the activations that everybody knows."""
+    from .links import known_function
+
+    inputs, outputs = entries(run.leaves[name]), entries(run.outputs[0])
+    return (known_function(inputs, outputs) if inputs.shape == outputs.shape else None) or "forward"
 
 
 def _other_inputs(subject: Subject, run: ExactRun, name: str) -> Iterator[Suspicion]:
