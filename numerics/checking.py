@@ -208,6 +208,8 @@ def _explain(draft: _Draft, evidence: Evidence, subject: Subject, sampler: Sampl
     lines = diagnose(subject, sampler, evidence, seed)
     if draft.contract.failed and "in place" in draft.contract.why:
         lines = (f"backward {draft.contract.why}: what it reads later is overwritten", *lines)[:4]
+    if draft.contract.failed and any("not linear" in each for each in draft.contract.details.get("all", ())):
+        lines = (*lines, "a term lacks the upstream gradient as a factor: yours is not linear in it")[:4]
     if subject.suspect is not None:
         own = subject.suspect(subject, evidence.refuted[wrong][0])
         lines = (own, *lines)[:4] if own else lines

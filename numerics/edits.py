@@ -142,6 +142,8 @@ def _operations(node: ast.BinOp) -> Iterator[Any]:
         yield ast.BinOp(node.left, other(), node.right)
     if isinstance(node.op, (ast.Sub, ast.Div, ast.MatMult)):
         yield ast.BinOp(node.right, node.op, node.left)
+    if isinstance(node.op, ast.Add) and isinstance(node.left, ast.Call) and ast.unparse(node.left.func) == "np.sqrt":
+        yield ast.Call(node.left.func, [ast.BinOp(node.left.args[0], ast.Add(), node.right)], [])  # √v + ε for √(v + ε)
     if isinstance(node.op, ast.MatMult):
         yield ast.BinOp(_transposed(node.left), node.op, node.right)
         yield ast.BinOp(node.left, node.op, _transposed(node.right))

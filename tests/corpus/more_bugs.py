@@ -131,7 +131,7 @@ bug(
         h = (x - mu) * r
         return r * (dy - dy.mean(axis=0) - h * (dy * h).mean(axis=0))
     """,
-    says="eps",
+    says="np.sqrt(((x - mu) ** 2).mean(axis=0) + eps)",
 )  # fmt: skip
 bug(
     "batch_norm_statistics_held_constant", "common: gradient of the running-statistics mode", "x",
@@ -310,7 +310,7 @@ bug(
         p = 1 / (1 + np.exp(-z))
         return dy * (p - t) * p * (1 - p)
     """,
-    says="binary_cross_entropy(logits=yes, reduction=sum)",
+    says="derivative of the sigmoid is missing",
 )  # fmt: skip
 bug(
     "lstm_forget_gate_not_differentiated", "CaptainE/RNN-LSTM-in-numpy#1", "z f c",
@@ -472,7 +472,7 @@ bug(
     def backward(dy, x):
         return dy[:, None] * (np.arange(x.shape[1]) == x.argmax(axis=1)[:, None])
     """,
-    finding="kinks", says="one-sided derivatives 0 and", category="kink",
+    finding="kinks", says="one-sided derivatives", category="kink",
 )  # fmt: skip
 bug(
     "dropout_scale_missing", "common: inverted dropout", "x", "x=rng.standard_normal((3,4)), m=rng.random((3,4))<0.5",
