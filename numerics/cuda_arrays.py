@@ -84,7 +84,8 @@ class Library:
     stream: Callable[[], int]
 
 
-def _interface_view(array: Any) -> View:
+def interface_view(array: Any) -> View:
+    """The memory of an array with ``__cuda_array_interface__``."""
     interface = array.__cuda_array_interface__
     shape, strides = tuple(interface["shape"]), interface.get("strides")
     if strides is not None:
@@ -143,7 +144,7 @@ def _cupy_stream() -> int:
 def _numba_empty_like(array: Any) -> Any:
     from numba import cuda
 
-    view = _interface_view(array)
+    view = interface_view(array)
     return cuda.device_array(view.shape, view.dtype, order=view.order or "C")
 
 
@@ -159,11 +160,11 @@ def _numba_assign(target: Any, source: Any) -> None:
 
 
 LIBRARIES: tuple[Library, ...] = (
-    Library("CuPy", _of("cupy", "ndarray"), _interface_view, _cupy_empty_like, lambda a: a.copy(order="C"),
+    Library("CuPy", _of("cupy", "ndarray"), interface_view, _cupy_empty_like, lambda a: a.copy(order="C"),
             _cupy_assign, _cupy_stream),
     Library("PyTorch", _is_torch, _torch_view, _torch_empty_like, lambda t: t.detach().contiguous().clone(),
             lambda target, source: target.detach().copy_(source), _torch_stream),
-    Library("Numba", lambda a: hasattr(a, "__cuda_array_interface__"), _interface_view, _numba_empty_like,
+    Library("Numba", lambda a: hasattr(a, "__cuda_array_interface__"), interface_view, _numba_empty_like,
             _numba_compact, _numba_assign, lambda: 0),
 )  # fmt: skip
 

@@ -6,6 +6,7 @@ library that owns the arrays and returns at once. NumPy arrays are copied to the
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from numba.core.errors import NumbaPerformanceWarning
 
 from ..theory.errors import InputError, Unsupported
 from .compiled import Array, as_input, check_out, file_name, load, write_once
-from .cuda_arrays import Library, View, library_of
+from .cuda_arrays import Library, View, interface_view, library_of
+from .cuda_launch import launch_compiled
 from .files import cache_directory
 from .kernels import Kernel, kernel
 
@@ -99,7 +102,11 @@ class CudaKernel(Kernel):
     def unchecked(self, orders: tuple[int, ...] = (0, 1)) -> Callable[..., None]:
         """``run(x, *results)`` for hot loops: one-dimensional Numba device arrays, contiguous, aligned to 16 bytes."""
         module = self._module(orders)
-        return lambda x, *results: start_run(module, [x, *results], 0, x.size, x.dtype.itemsize)
+
+        def run(x: Any, *results: Any) -> None:
+            start_run(module, [_view(a) for a in (x, *results)], 0, x.size, x.dtype.itemsize)
+
+        return run
 
     def ptx(self, orders: tuple[int, ...] = (0, 1), capability: tuple[int, int] = (9, 0)) -> str:
         """NVIDIA's intermediate code of ``run`` for a compute capability; no GPU is needed.
@@ -197,20 +204,29 @@ def _is_direct(out: View, inputs: Sequence[View]) -> bool:
 
 def run_views(module: Any, inputs: Sequence[Any], outputs: Sequence[View], stream: int, owners: Any = None) -> None:
     """Launch over views of one size and order, and numbers."""
-    flat = [_flat(v, owners) if isinstance(v, View) else v for v in (*inputs, *outputs)]
     views = [v for v in (*inputs, *outputs) if isinstance(v, View)]
-    start_run(module, flat, head_of(views), outputs[0].size, outputs[0].itemsize, stream)
+    start_run(module, [*inputs, *outputs], head_of(views), outputs[0].size, outputs[0].itemsize, stream, owners)
 
 
-def start_run(module: Any, flat: Sequence[Any], head: int | None, size: int, itemsize: int, stream: int = 0) -> None:
-    """Launch over one-dimensional device arrays; ``head`` None: one entry at a time."""
-    lanes = 1 if head is None else ACCESS // itemsize
+def start_run(
+    module: Any,
+    arguments: Sequence[Any],
+    head: int | None,
+    size: int,
+    itemsize: int,
+    stream: int = 0,
+    owners: Any = None,
+) -> None:
+    """Launch over views of contiguous memory, or one-dimensional device arrays; ``head`` None: one entry at a time."""
+    kernel, lanes = (module.run_each, 1) if head is None else (module.run, ACCESS // itemsize)
+    given = [*arguments] if head is None else [*arguments, min(head, size)]
     grid = _grid(-(-size // lanes))
-    where = _numba_stream(stream)
-    if head is None:
-        module.run_each[grid, THREADS, where](*flat)
-    else:
-        module.run[grid, THREADS, where](*flat, min(head, size))
+    if launch_compiled(kernel, given, grid, THREADS, stream):
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NumbaPerformanceWarning)  # a small array takes few blocks: that is no news
+        configured = kernel[grid, THREADS, _numba_stream(stream)]
+    configured(*(_flat(a, owners) if isinstance(a, View) else a for a in given))
 
 
 def _grid(packs: int) -> int:
@@ -252,6 +268,13 @@ def _flat(view: View, owners: Any) -> Any:
     return cuda.from_cuda_array_interface(interface, owner=owners, sync=False)
 
 
+def _view(array: Any) -> Any:
+    """A device array of Numba as a view; the simulator's are NumPy arrays, which it takes as they are."""
+    from .device_functions import SIMULATED
+
+    return array if SIMULATED else interface_view(array)
+
+
 def _over_numpy(module: Any, array: Array, outputs: int) -> list[Array]:
     """Copy to the GPU, run, copy back; results have the layout of ``array``."""
     from numba import cuda
@@ -260,7 +283,7 @@ def _over_numpy(module: Any, array: Array, outputs: int) -> list[Array]:
     flat = np.ravel(array, order=order)  # type: ignore[call-overload]
     inputs = cuda.to_device(flat)
     results = [cuda.device_array(flat.size, flat.dtype) for _ in range(outputs)]
-    start_run(module, [inputs, *results], 0, flat.size, flat.itemsize)
+    start_run(module, [_view(a) for a in (inputs, *results)], 0, flat.size, flat.itemsize)
     return [result.copy_to_host().reshape(array.shape, order=order) for result in results]
 
 
