@@ -159,7 +159,7 @@ def _against_own(run: ExactRun, refuted: Sequence[str]) -> ExactRun:
 
 
 #: CPU seconds for the points far out, where only the formula is looked at.
-FAR_BUDGET = 0.5
+FAR_BUDGET = 0.3
 
 
 def _look_far(

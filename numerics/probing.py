@@ -263,8 +263,8 @@ FAR_POWERS = (13, 16, 21, 32, 64, 127, 512)
 def far_points(sampler: Sampler, seed: int) -> Iterator[Point]:
     """Yield points far out: all inputs, and each real input alone."""
     names = [k.name for k in sampler.kinds if k.kind == "real"]
-    for power in FAR_POWERS:
-        for group in [names, *([n] for n in names if len(names) > 1)]:
+    for group in [names, *([n] for n in names if len(names) > 1)]:
+        for power in FAR_POWERS:
             base = sampler.point(seed + power)
             far = {n: np.asarray(base.inputs[n]) * 2.0**power for n in group}
             whose = "inputs" if len(group) == len(names) else group[0]
