@@ -23,8 +23,10 @@ def measured(
 ) -> list[dict[str, Any]]:
     """One entry per order: the kernel's accuracy, its promised bound, and the error of the formula as written."""
     from ..numerics.acceptance import as_written_program, run_with_numpy
-    from ..numerics.kernels import kernel
+    from ..numerics.kernels import HALF, kernel
 
+    if dtype in HALF:
+        return [_every_half(row, dtype, order, quiet) for order in (0, 1, 2)]
     compiled = kernel(row, dtype, target)
     entries = []
     for order in (0, 1, 2):
@@ -37,6 +39,15 @@ def measured(
                 naive = measure_accuracy(compiled, n_derivative=order, points=points, against=written, advance=advance)
         entries.append({"accuracy": result, "bound": bound(row, dtype, order, target), "as_written": naive})
     return entries
+
+
+def _every_half(row: Activation, dtype: str, order: int, quiet: bool) -> dict[str, Any]:
+    """One order of a 16-bit kernel at every finite input."""
+    from ..numerics.half import PATTERNS, measure_half
+
+    with progress(f"{row.name} {ORDERS[order]}", PATTERNS, quiet=quiet) as advance:
+        result = measure_half(row, dtype, order, advance)
+    return {"accuracy": result, "bound": bound(row, dtype, order), "as_written": None}
 
 
 def table(row: Activation, dtype: str, target: str, entries: list[dict[str, Any]]) -> str:
@@ -133,7 +144,9 @@ def _explained(rows: list[Activation], dtype: str, size: int, seed: int, as_json
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("formula", metavar="NAME|FORMULA", required=False)
 @click.option("--all", "every", is_flag=True, help="Every activation of the table.")
-@click.option("--dtype", type=click.Choice(["float64", "float32"]), default="float64", show_default=True)
+@click.option(
+    "--dtype", type=click.Choice(["float64", "float32", "float16", "bfloat16"]), default="float64", show_default=True
+)
 @click.option("--target", type=click.Choice(["cpu", "numpy", "cuda"]), default="cpu", show_default=True)
 @click.option("--points", type=click.IntRange(10, 1_000_000), default=1_000, show_default=True, help="Sample size.")
 @click.option("--compare/--no-compare", default=True, show_default=True, help="Measure the formula as written, too.")
@@ -172,7 +185,8 @@ def command(
     """Measure a kernel's error in ULP against balls, over an adversarial sample.
 
     Every exponent, neighbours of kinks, roots, overflow and underflow points, and random points. "As written" is the
-    formula printed for NumPy with nothing made stable. Exit status 1 if a promised bound is broken.
+    formula printed for NumPy with nothing made stable. float16 and bfloat16 are measured at all their inputs. Exit
+    status 1 if a promised bound is broken.
 
     --explain shows the worst inputs of the formula as written, the stable form in the quantities that decay on each
     half-line, and the error of both.
@@ -203,6 +217,8 @@ def command(
         return exhaust(whole_table() if every else rows, stride, against, as_json, precision=precision, threads=threads)
     if stride != 1 or against is not None or threads is not None or precision != "default":
         raise InputError("accuracy: --stride, --against, --threads and --precision go with --exhaustive")
+    if dtype in ("float16", "bfloat16") and target != "cpu":
+        raise InputError(f"accuracy: --dtype {dtype} is for --target cpu")
     report: list[dict[str, Any]] = []
     kept = True
     for row in rows:

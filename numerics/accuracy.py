@@ -25,7 +25,7 @@ from ..theory.enclosures import ball_function, exact_value
 from ..theory.errors import InputError, Unsupported, lookup
 from ..theory.lowering import Program
 from .compiled import DTYPES
-from .kernels import Kernel, kernel
+from .kernels import HALF, Kernel, kernel
 
 #: Bits of ball arithmetic tried in turn until the error is decided.
 PRECISIONS = (160, 400, 1_400, 3_000, 8_000)
@@ -88,6 +88,8 @@ TIGHTENED = dict.fromkeys(
     ("identity", "step", "sign", "relu", "leaky_relu", "prelu", "relu6", "squared_relu", "hard_tanh", "softshrink",
      "hardshrink"), (1.0, 1.0, 2.0)
 )  # fmt: skip
+#: float16 and bfloat16: the float64 kernel's result, rounded once; errors are decided to 1/1000.
+HALF_BOUND = 0.501
 #: Loosened, with the reason.
 LOOSENED: dict[tuple[str, str, int, str], tuple[float, str]] = {
     ("gelu_tanh", "float64", 1, "cpu"): (6.0, "terms up to 4 times their sum beside its local polynomial"),
@@ -107,10 +109,12 @@ def bound(row: Activation, dtype: str, order: int, target: str = "cpu") -> float
     name = row.name.split("(")[0]
     if name not in ACTIVATIONS or order > 2:
         return None
+    if dtype in HALF:
+        return HALF_BOUND
     loosened = LOOSENED.get((name, dtype, order, target))
     if loosened:
         return loosened[0]
-    return (TIGHTENED.get(row.name, BOUNDS[dtype]) if dtype == "float64" else BOUNDS[dtype])[order]
+    return (TIGHTENED.get(name, BOUNDS[dtype]) if dtype == "float64" else BOUNDS[dtype])[order]
 
 
 # ---------------------------------------------------------------------------------------------------------- exact value
@@ -132,6 +136,8 @@ class Format:
 FORMATS = {
     "float64": Format(53, -1022, float(np.finfo(np.float64).max)),
     "float32": Format(24, -126, float(np.finfo(np.float32).max)),
+    "float16": Format(11, -14, float(np.finfo(np.float16).max)),
+    "bfloat16": Format(8, -126, (2 - 2.0**-7) * 2.0**127),
 }
 
 
@@ -375,7 +381,7 @@ def _summary(
     worst = int(np.nanargmax(errors))
     formula = compiled.activation.derivative(order)
     undefined = sum(undefined_at(formula, point) for point in sample[~decided].tolist())
-    limits = np.asarray(run(np.array([np.nan, np.inf, -np.inf], dtype=compiled.dtype)), dtype=float)
+    limits = np.asarray(run(np.array([np.nan, np.inf, -np.inf], dtype=sample.dtype)), dtype=float)
     finite = errors[np.isfinite(errors)]
     return Accuracy(
         name=compiled.activation.name,

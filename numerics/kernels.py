@@ -36,6 +36,8 @@ __all__ = [
 ]
 
 
+#: Formats of 16 bits, computed by looking results up.
+HALF = ("float16", "bfloat16")
 #: The one object NumPy has for each native dtype: ``is`` is the quickest comparison.
 DTYPE_OBJECTS = {name: np.dtype(name) for name in DTYPES}
 
@@ -226,10 +228,10 @@ def kernel(
 ) -> Kernel:
     """The kernel of an activation: a row's name, a formula in x, or a SymPy expression.
 
-    ``dtype`` is "float64" or "float32"; ``target`` "cpu" (Numba), "cuda" (numba-cuda) or "numpy"; ``precision``
-    "default" or, for float32 on the CPU, "fast". Nothing is compiled before it is called. Raises :class:`InputError`
-    for an unknown name, dtype, target, precision or parameter, :class:`Unsupported` for a formula that cannot be
-    compiled.
+    ``dtype`` is "float64" or "float32", on the CPU "float16" or "bfloat16" too (:mod:`.half`); ``target`` is "cpu"
+    (Numba), "cuda" (numba-cuda) or "numpy"; ``precision`` "default" or, for float32 on the CPU, "fast". Nothing is
+    compiled before it is called. Raises :class:`InputError` for an unknown name, dtype, target, precision or parameter,
+    :class:`Unsupported` for a formula that cannot be compiled.
 
     >>> k = kernel("relu", target="numpy")
     >>> k([-1.0, 0.0, 2.0])
@@ -237,18 +239,22 @@ def kernel(
     """
     row = activation(spec, **parameters)
     name = np.dtype(dtype).name if dtype in (np.float32, np.float64) else str(dtype)
-    lookup(DTYPES, name, "dtype")
     lookup(TARGETS, target, "target")
+    lookup({**DTYPES, **dict.fromkeys(HALF)} if target == "cpu" else DTYPES, name, "dtype")
     lookup(dict.fromkeys(PRECISIONS), precision, "precision")
     if precision == "fast" and (name != "float32" or target == "numpy"):
         raise InputError(f"precision fast is for float32 on the targets cpu and cuda, not for {name} on {target}")
     key = (row, name, target, precision)
     if key not in _KERNELS:
-        _KERNELS[key] = _kind(target)(row, name, target, precision)
+        _KERNELS[key] = _kind(target, name)(row, name, target, precision)
     return _KERNELS[key]
 
 
-def _kind(target: str) -> type[Kernel]:
+def _kind(target: str, dtype: str) -> type[Kernel]:
+    if dtype in HALF:
+        from .half import HalfKernel
+
+        return HalfKernel
     if target != "cuda":
         return Kernel
     from .cuda_kernels import CudaKernel

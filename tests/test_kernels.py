@@ -195,7 +195,7 @@ def test_stated_values_at_kinks(row):
 
 def test_wrong_requests():
     with pytest.raises(InputError, match="float64"):
-        kernel("relu", "float16")
+        kernel("relu", "float8")
     with pytest.raises(InputError, match="target"):
         kernel("relu", target="gpu")
     with pytest.raises(InputError, match="order"):
