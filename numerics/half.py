@@ -90,6 +90,19 @@ class HalfKernel(Kernel):
         np.copyto(check_out(out, array.shape, array.dtype.name, "out"), result)
         return out
 
+    def jet(self, x: Any, n: int = 2) -> tuple[Any, ...]:
+        """(f(x), f′(x), …, f⁽ⁿ⁾(x))."""
+        return tuple(self.derivative(x, k) for k in range(n + 1))
+
+    def vjp(self, x: Any, dy: Any, out: Array | None = None) -> Any:
+        """dy·f′(x), f′ rounded before the product is."""
+        if self.dtype == "bfloat16" and np.asarray(x).dtype == np.uint16:
+            raise InputError("the product with dy needs numbers: ml_dtypes.bfloat16 arrays, not bit patterns")
+        upstream, slope = self._as_input(dy), self.derivative(x, 1)
+        if upstream.shape != np.shape(slope):
+            raise InputError(f"dy has shape {upstream.shape}, x has {np.shape(slope)}: they must agree")
+        return np.multiply(upstream, slope, out=out)
+
     def value_and_derivative(self, x: Any, out: tuple[Array | None, Array | None] | None = None) -> tuple[Any, Any]:
         """(f(x), f′(x))."""
         if out is not None and (not isinstance(out, tuple) or len(out) != 2):

@@ -122,6 +122,27 @@ class Kernel:
         value, derivative = self._evaluate((0, 1), x, out or (None, None))
         return value, derivative
 
+    def jet(self, x: Any, n: int = 2) -> tuple[Any, ...]:
+        """(f(x), f′(x), …, f⁽ⁿ⁾(x)) in one pass."""
+        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+            raise InputError(f"order of a jet must be 0, 1, 2, …, not {n!r}")
+        orders = tuple(range(n + 1))
+        return tuple(self._evaluate(orders, x, (None,) * (n + 1)))
+
+    def vjp(self, x: Any, dy: Any, out: Array | None = None) -> Any:
+        """dy·f′(x) in one pass, rounded once; ``dy`` has the shape of ``x`` and ``out`` may be either of them."""
+        array, upstream = as_input(x, self.dtype, "x"), as_input(dy, self.dtype, "dy")
+        if upstream.shape != array.shape:
+            raise InputError(f"dy has shape {upstream.shape}, x has {array.shape}: they must agree")
+        checked = None if out is None else check_out(out, array.shape, self.dtype, "out")
+        if self.target == "cpu":
+            from .vjp import vjp_run
+
+            (result,) = apply(vjp_run(self.activation, self.dtype), [array, upstream], [checked], self.dtype)
+        else:
+            (result,) = _collect(upstream * self.derivative(array), [checked])
+        return result[()] if out is None else result
+
     def _is_plain(self, x: Any) -> bool:
         """Whether compiled code takes ``x`` as it is, in one thread: the short way of small arrays."""
         if type(x) is not np.ndarray or x.ndim != 1 or x.size >= SMALLEST_SHARED or not TARGETS[self.target].in_place:

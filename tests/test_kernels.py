@@ -355,3 +355,27 @@ def test_fast_is_for_float32_on_the_cpu(dtype, target):
         kernel("silu", dtype, target, precision="fast")
     with pytest.raises(InputError, match="precision"):
         kernel("silu", "float32", precision="quick")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["relu", "gelu", "mish", "hard_swish", "sin"])
+def test_vjp_and_jet(name, dtype):
+    x, dy = np.random.default_rng(0).normal(0, 3, (2, 40, 25)).astype(dtype)
+    k, wide = kernel(name, dtype), kernel(name)
+    jet = k.jet(x)
+    assert len(jet) == 3
+    for n, values in enumerate(jet):
+        np.testing.assert_allclose(values, k.derivative(x, n), rtol=1e-6 if dtype == "float32" else 1e-14)
+    exact = dy.astype(float) * wide.derivative(x.astype(float))
+    np.testing.assert_allclose(k.vjp(x, dy), exact, rtol=2.0**-24 * 1.001 if dtype == "float32" else 1e-14)
+    np.testing.assert_array_equal(k.vjp(x.T, dy.T), k.vjp(x, dy).T)
+    np.testing.assert_array_equal(k.vjp(x, np.asfortranarray(dy)), k.vjp(x, dy))
+    for place in (0, 1):
+        pair = [x.copy(), dy.copy()]
+        assert k.vjp(*pair, out=pair[place]) is pair[place]
+        np.testing.assert_array_equal(pair[place], k.vjp(x, dy))
+    np.testing.assert_allclose(kernel(name, dtype, "numpy").vjp(x, dy), exact, rtol=1e-5)
+    with pytest.raises(InputError, match="dy has shape"):
+        k.vjp(x, dy[0])
+    with pytest.raises(InputError, match="order of a jet"):
+        k.jet(x, -1)
