@@ -201,10 +201,12 @@ class _Scan:
         compiled, reference = own_kernel(row, "float32", precision), kernel(row)
         self.reference = reference._run(orders)
         self.contestants: dict[str, tuple[Sequence[int], Measured | None]] = {OWN: (orders, own), **against}
-        self.kernel = compiled._run(orders) if own is None else None
-        self.title = "_".join(
-            [compiled.path_of(orders).stem, reference.path_of(orders).stem[-8:], *against, str(stride)]
-        )
+        groups = [orders]
+        if precision != "default":  # as they are called: what is fast is chosen for each set of orders
+            groups = [g for g in (tuple(n for n in orders if n < 2), tuple(n for n in orders if n > 1)) if g]
+        self.kernels = [(len(g), compiled._run(g)) for g in groups] if own is None else []
+        files = [*(compiled.path_of(g).stem for g in groups), reference.path_of(orders).stem[-8:]]
+        self.title = "_".join([*files, *against, str(stride)])
         self.left_for_balls = dict.fromkeys(orders, MOST_BALLS)
         self.left_for_failures = dict.fromkeys(orders, MOST_FAILURES)
         #: the least of the largest errors found so far, by contestant and order: smaller ones need no collecting
@@ -239,8 +241,10 @@ class _Scan:
         _, function = self.contestants[whose]
         if function is None:
             outs = [out[: points.size] for out in self._buffers().results]
-            assert self.kernel is not None
-            self.kernel(points, *outs)
+            rest = list(outs)
+            for count, run in self.kernels:
+                run(points, *rest[:count])
+                del rest[:count]
             return outs
         return [np.ascontiguousarray(values, dtype=np.float32) for values in function(points)]
 

@@ -85,6 +85,13 @@ def test_it_goes_on_where_it_stopped(monkeypatch):
     assert resumed[3].worst_ulp == pytest.approx(resumed[0].worst_ulp, abs=1e-6)
 
 
+def test_fast_kernels_are_measured_as_they_are_called():
+    value, derivative, _ = exhaustive(activation("silu"), stride=STRIDE, precision="fast", resume=False)
+    assert 0.6 < value.worst_ulp <= 4
+    assert 0.6 < derivative.worst_ulp <= 4
+    assert value.failures == derivative.failures == 0
+
+
 def test_threads_find_the_same():
     row = activation("gelu")
     one, many = (exhaustive(row, stride=STRIDE // 8, resume=False, threads=n) for n in (1, 3))
