@@ -27,7 +27,7 @@ GOLDEN = Path(__file__).parent / "golden"
 #: Layers whose function has no formula: there is nothing to print.
 ANY_FUNCTION = {"activation"}
 OVER_TIME = [name for name, row in LAYERS.items() if has_recurrence(row.forward)]
-ROWS = [name for name in LAYERS if name not in ANY_FUNCTION and name not in OVER_TIME]
+ROWS = [name for name in LAYERS if name not in ANY_FUNCTION]
 CASES = [(name, target) for target in ("torch", "jax", "c", "numba") for name in ("dense", "softmax")]
 #: float64 against exact values, relative to the largest entry: sums of a few terms, a few roundings each.
 TOLERANCE = 1e-12

@@ -154,7 +154,8 @@ class _CDialect(Dialect):
     def array(self, name: str, indices: Sequence[str], sizes: Sequence[str]) -> str:
         """x[(n)*I + i]"""
         text = ""
-        for index, size in zip(indices, sizes, strict=True):
+        first = next((k for k, index in enumerate(indices) if index != "0"), len(indices))
+        for index, size in zip(indices[first:], sizes[first:], strict=True):
             wrapped = f"({index})" if " " in index and text else index
             text = (
                 f"({text}) * {size} + {wrapped}" if " " in text else f"{text} * {size} + {wrapped}" if text else index
@@ -163,9 +164,10 @@ class _CDialect(Dialect):
 
 
 DIALECT = _CDialect(
-    table=TABLE, loop="for (size_t {0} = 0; {0} < {1}; {0}++) {{", close="}", number="const double {0} = {1};",
-    truth="const int {0} = {1};", assign="{0} = {1};", add="{0} += {1};", floor="/", infinity="INFINITY",
-    real="(double){0}", literal="{0}.0", both="{0} && {1}", either="{0} || {1}", guard="if ({0}) {{ {1} }}",
+    table=TABLE, loop="for (size_t {0} = 0; {0} < {1}; {0}++) {{", back="for (size_t {0} = {1}; {0}-- > 0;) {{",
+    close="}", number="const double {0} = {1};", truth="const int {0} = {1};", index="const size_t {0} = {1};",
+    variable="double {0} = {1};", assign="{0} = {1};", add="{0} += {1};", floor="/", infinity="INFINITY",
+    real="(double){0}", literal="{0}.0", both="{0} && {1}", either="{0} || {1}", test="if ({0}) {{",
 )  # fmt: skip
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...theory.layer_row import Layer
 from ...theory.numpy_source import identifier
 from ...theory.scaled_erfc import without_erfcx
 from .arrays import Programs, Rung, result_texts, rungs, statements
-from .layer_arrays import ArrayWriter, Dialect, helper_lines, indented
+from .layer_arrays import ArrayWriter, Dialect, Steps, helper_lines, indented
 from .numpy import TABLE as NUMPY
 from .printing import INDENT
 from .tensor_parts import passes
@@ -82,10 +84,33 @@ def _tie(like, size, windows, taps, stride, dilation, padding):
 """,
 }
 
+
+def _recurrence(f: Steps) -> list[str]:
+    """A scan over the steps; the states before the first step are put in front (behind, where time runs backwards)."""
+
+    def pair(texts: Sequence[str]) -> str:
+        return f"({', '.join(texts)}{',' * (len(texts) == 1)})"
+
+    each = [f"{name}_each" for name in f.states]
+    first = [f"{name}_first" for name in f.states]
+    after = [f"{name}_after" for name in f.states]
+    lines = [f"{name} = {initial}" for name, initial in zip(first, f.initials)]
+    lines += ["", f"def {f.function}(states, {f.index}):", f"{INDENT}{pair(f.given)[1:-1]} = states"]
+    lines += [f"{INDENT}{line}" for line in f.body]
+    lines += [f"{INDENT}{name} = {result}" for name, result in zip(after, f.results)]
+    lines += [f"{INDENT}return {pair(after)}, {pair(after)}", ""]
+    scan = f"jax.lax.scan({f.function}, {pair(first)}, jnp.arange({f.length}){', reverse=True' if f.reverse else ''})"
+    lines.append(f"_, {pair(each)} = {scan}")
+    for name, of, start in zip(f.states, each, first):
+        parts = f"{of}, {start}[None]" if f.reverse else f"{start}[None], {of}"
+        lines.append(f"{name} = jnp.concatenate([{parts}])")
+    return lines
+
+
 LAYERS = Dialect(
     table=TABLE, einsum='jnp.einsum("{0}", {1})', permute="jnp.transpose({0}, ({1}))", maximum="{0}.max(axis=({1},))",
     total="{0}.sum(axis=({1},))", broadcast="jnp.broadcast_to({0}, {1})", full="jnp.full({1}, {0}, dtype={2}.dtype)",
-    eye="jnp.eye({0}, dtype={1}.dtype)", helpers=_HELPERS,
+    eye="jnp.eye({0}, dtype={1}.dtype)", recurrence=_recurrence, helpers=_HELPERS,
 )  # fmt: skip
 
 

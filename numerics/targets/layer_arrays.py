@@ -12,6 +12,7 @@ import sympy
 
 from ...theory.lowering import Program
 from ...theory.numpy_source import identifier
+from ...theory.recurrence import BEFORE, LAST, Recur, Recurrence, signature
 from ...theory.tensors import (
     Axis,
     Contract,
@@ -25,6 +26,7 @@ from ...theory.tensors import (
     Tensor,
     slot,
 )
+from ...theory.walking import postorder
 from ...theory.windows import Overlap, Tie, Window
 from .numba_cpu import TABLE as SCALARS
 from .printing import INDENT
@@ -45,6 +47,8 @@ class Dialect:
     broadcast: str
     full: str
     eye: str
+    #: the lines of a recurrence, and the array of all its states with time first
+    recurrence: Callable[[Steps], list[str]]
     helpers: Mapping[str, str]
     #: the right-hand side of a step, where the table alone does not do; the last argument is an array like the result
     write: Callable[[Program, Mapping[int, str], int, str], str] | None = None
@@ -59,6 +63,23 @@ class Value:
     is_number: bool = False
 
 
+@dataclass(frozen=True)
+class Steps:
+    """A recurrence to write: state k is called ``given[k]`` before a step and ``results[k]`` (a text) after it."""
+
+    index: str
+    length: str
+    reverse: bool
+    given: tuple[str, ...]
+    initials: tuple[str, ...]
+    body: tuple[str, ...]
+    results: tuple[str, ...]
+    #: names of the arrays of all states, with one entry more than there are steps
+    states: tuple[str, ...]
+    #: a function's name that is free
+    function: str
+
+
 class ArrayWriter:
     """Writes the body of one :class:`Pass`; ``uses`` says which helpers it calls."""
 
@@ -70,8 +91,15 @@ class ArrayWriter:
         self.lines: list[str] = []
         self.uses: set[str] = set()
         self.made: dict[Tensor | str, Value] = {}
+        #: inside a recurrence: its time axis with the step's number, and the states before the step by placeholder
+        self.time: tuple[Axis, str] | None = None
+        self.states: dict[str, str] = {}
         self.scalars: dict[sympy.Expr, Value] = {}
         self.order = list(dict.fromkeys(i for a in what.arguments for i in a.indices))
+        for tensor, _ in what.outputs.values():
+            for node in postorder(tensor):
+                if isinstance(node, Recur):
+                    self._states_of(node)
         self.results = [self._result(name, *made) for name, made in what.outputs.items()]
 
     def source(self) -> list[str]:
@@ -87,6 +115,10 @@ class ArrayWriter:
         return size_text(a.size, self.sizes, "//")
 
     def _result(self, name: str, tensor: Tensor, axes: tuple[Axis, ...]) -> str:
+        return self._whole(tensor, axes)
+
+    def _whole(self, tensor: Tensor, axes: Sequence[Axis]) -> str:
+        """The tensor as an array with exactly these axes."""
         value = self.value(tensor)
         missing = [a for a in axes if a not in value.axes]
         text = self._aligned(value, axes)
@@ -127,7 +159,9 @@ class ArrayWriter:
     def _value(self, node: Tensor) -> Value:
         match node:
             case Input():
-                return self._input(identifier(node.name), node.indices)
+                return self._variable(node)
+            case Recur():
+                return self._state(node)
             case Scalar():
                 return self._number(node.value)
             case Named():
@@ -157,26 +191,88 @@ class ArrayWriter:
         spelt = "".join(letters[a] for a in indices)
         return self._keep(self.dialect.einsum.format(f"{spelt}->{''.join(letters.values())}", name), axes)
 
+    def _variable(self, node: Input) -> Value:
+        """An argument; inside a recurrence its entry at the step, or the state before the step."""
+        if self.time is None or self.time[0] not in node.indices:
+            return self._input(identifier(node.name), node.indices)
+        time, step = self.time
+        rest = tuple(a for a in node.indices if a != time)
+        if node.name in self.states:
+            return self._input(self.states[node.name], rest)
+        return self._input(self._at_step(identifier(node.name), node.indices.index(time), step), rest)
+
+    def _at_step(self, text: str, place: int, step: str) -> str:
+        return f"{text}[{':, ' * place}{step}]"
+
     def _named(self, node: Named) -> Value:
         if node.name not in self.made:
-            body = self.value(node.operand)
-            text = self._aligned(body, node.indices)
-            if [a for a in node.indices if a not in body.axes]:
-                shape = "(" + "".join(f"{self.size(a)}, " for a in node.indices).rstrip(" ") + ")"
-                full = self.dialect.full if body.is_number else self.dialect.broadcast
-                text = full.format(text, shape, self.like)
-            self.made[node.name] = self._under_name(text, node)
-        return self._input(self.made[node.name].text, node.indices)
+            indices = tuple(a for a in node.indices if self.time is None or a != self.time[0])
+            text = self._whole(node.operand, indices)
+            self.made[node.name] = self._under_name(text, node, indices)
+        made = self.made[node.name]
+        if self.time is not None and self.time[0] in node.indices:
+            time, step = self.time
+            rest = tuple(a for a in node.indices if a != time)
+            if len(made.axes) == len(node.indices):  # made before the loop, for every step
+                return self._input(self._at_step(made.text, node.indices.index(time), step), rest)
+            return self._input(made.text, rest)
+        return self._input(made.text, node.indices)
 
-    def _under_name(self, text: str, node: Named) -> Value:
+    def _under_name(self, text: str, node: Named, indices: tuple[Axis, ...]) -> Value:
         """The last statement renamed where it made just this, else an assignment."""
         start = f"{text} = "
         if not (self.lines and self.lines[-1].startswith(start)):
-            return self._keep(text, node.indices, identifier(node.name))
+            return self._keep(text, indices, identifier(node.name))
         name = self.names.claim(identifier(node.name))
         self.lines[-1] = f"{name} = {self.lines[-1][len(start) :]}"
         self.made[node.operand] = Value(name, self.made[node.operand].axes)
-        return Value(name, node.indices)
+        return Value(name, indices)
+
+    # --- recurrences
+
+    def _states_of(self, node: Recur) -> str:
+        """The array of all states, time first, with one entry more than there are steps."""
+        key = f"{signature(node)!r} {node.which}"
+        if key not in self.made:
+            self._run(node.family, repr(signature(node)))
+        return self.made[key].text
+
+    def _run(self, f: Recurrence, key: str) -> None:
+        for v in f.captured:  # what no state enters is computed before the loop
+            if isinstance(v, Named):
+                self.value(v)
+        rests = [tuple(a for a in s.indices if a != f.time) for s in f.states]
+        initials = tuple(self._whole(v, rest) for v, rest in zip(f.initials, rests))
+        step = self.names.claim("step")
+        given = tuple(self.names.claim(f"{identifier(s.name)}_before") for s in f.states)
+        kept = {v.name for v in f.captured if isinstance(v, Named)}
+        moving = {n.name for s in f.opened for n in postorder(s) if isinstance(n, Named)} - kept
+        outside = self.lines, self.made
+        # a node that reads an array at the step is another thing inside the loop than outside
+        self.made = {k: v for k, v in self.made.items() if isinstance(k, str) and k not in moving}
+        self.lines, self.time = [], (f.time, step)
+        self.states = {s.name: name for s, name in zip(f.states, given)}
+        results = tuple(self._whole(body, rest) for body, rest in zip(f.opened, rests))
+        body, self.time, self.states = tuple(self.lines), None, {}
+        self.lines, self.made = outside
+        states = tuple(self.names.claim(f"{identifier(s.name)}_all") for s in f.states)
+        for k, (name, rest) in enumerate(zip(states, rests)):
+            self.made[f"{key} {k}"] = Value(name, (f.time, *rest))
+        function = self.names.claim("one_step")
+        length = self.size(f.time)
+        steps = Steps(step, length, f.reverse, given, initials, body, results, states, function)
+        self.lines += self.dialect.recurrence(steps)
+
+    def _state(self, node: Recur) -> Value:
+        """What the steps computed or were given, or what the last one computed, as a part of the array of states."""
+        name = self._states_of(node)
+        rest = tuple(a for a in node.states[node.which].indices if a != node.time)
+        if node.at == LAST:
+            return Value(f"{name}[{0 if node.reverse else -1}]", rest)
+        later = (node.at == BEFORE) == node.reverse
+        if self.time is None:
+            return Value(f"{name}[{'1:' if later else ':-1'}]", (node.time, *rest))
+        return Value(f"{name}[{self.time[1]}{' + 1' if later else ''}]", rest)
 
     def _letters(self, axes: Iterable[Axis]) -> dict[Axis, str]:
         letters: dict[Axis, str] = {}

@@ -21,9 +21,10 @@ class _NumbaDialect(Dialect):
 
 
 DIALECT = _NumbaDialect(
-    table=TABLE, loop="for {0} in range({1}):", close="", number="{0} = {1}", truth="{0} = {1}", assign="{0} = {1}",
+    table=TABLE, loop="for {0} in range({1}):", back="for {0} in range({1} - 1, -1, -1):", close="",
+    number="{0} = {1}", truth="{0} = {1}", index="{0} = {1}", variable="{0} = {1}", assign="{0} = {1}",
     add="{0} += {1}", floor="//", infinity="math.inf", real="float({0})", literal="{0}.0", both="{0} and {1}",
-    either="{0} or {1}", guard="if {0}: {1}",
+    either="{0} or {1}", test="if {0}:",
 )  # fmt: skip
 
 

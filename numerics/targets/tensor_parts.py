@@ -14,7 +14,6 @@ from ...theory.evaluation import concrete
 from ...theory.layer_row import Layer
 from ...theory.lowering import Program, lower
 from ...theory.numpy_source import identifier
-from ...theory.recurrence import has_recurrence
 from ...theory.tensors import Axis, Input, Map, Tensor
 from ...theory.walking import postorder, scalar_symbols
 from .printing import literal, operand_text, ordered, text_of
@@ -43,12 +42,8 @@ class Pass:
 def passes(row: Layer) -> tuple[Pass, Pass]:
     """The forward pass of a layer, and the backward pass that was derived from it.
 
-    Raises :class:`Unsupported` for a layer with a function that has no formula, and for one that runs over time.
+    Raises :class:`Unsupported` for a layer with a function that has no formula.
     """
-    if has_recurrence(row.forward):
-        raise Unsupported(
-            f"layer {row.name} runs over time: target numpy alone prints recurrences; its cell has the others"
-        )
     for node in postorder(row.forward):
         if isinstance(node, Map):
             for f in node.function.atoms(sympy.Function):
@@ -132,17 +127,35 @@ def size_text(size: sympy.Expr, sizes: Mapping[sympy.Symbol, str], floor: str) -
     if size in sizes:
         return sizes[size]
     if size.is_Add:
+        size = _whole_in_floor(size)
+    if size.is_Add:
         plus = [t for t in size.args if not t.could_extract_minus_sign()]
         minus = [-t for t in size.args if t.could_extract_minus_sign()]
         text = " + ".join(size_text(t, sizes, floor) for t in sorted(plus, key=str))
         return f"({text or '0'}{''.join(f' - {size_text(t, sizes, floor)}' for t in sorted(minus, key=str))})"
     if size.is_Mul and all(f.is_Integer or not f.is_Rational for f in size.args):
         return f"({' * '.join(size_text(f, sizes, floor) for f in size.args)})"
-    if isinstance(size, sympy.floor):
-        above, below = sympy.together(size.args[0]).as_numer_denom()
+    if isinstance(size, sympy.floor | _Floor):
+        parts = size.args if isinstance(size, _Floor) else sympy.together(size.args[0]).as_numer_denom()
+        above, below = parts
         if below.is_Integer:
             return f"({size_text(sympy.expand(above), sizes, floor)} {floor} {below})"
     raise Unsupported(f"no source for an axis of size {size}")
+
+
+def _whole_in_floor(size: sympy.Expr) -> sympy.Expr:
+    """⌊a/d⌋ + k as ⌊(a + k·d)/d⌋: a alone may be negative, which an unsigned size cannot be."""
+    whole, rest = size.as_coeff_Add()
+    if not (isinstance(rest, sympy.floor) and whole.is_Integer and whole > 0):
+        return size
+    above, below = sympy.together(rest.args[0]).as_numer_denom()
+    return _Floor(sympy.expand(above + whole * below), below)
+
+
+class _Floor(sympy.Function):
+    """⌊a/d⌋ that keeps its a and d."""
+
+    nargs = 2
 
 
 def read_sizes(arguments: Sequence[Input], sizes: Mapping[sympy.Symbol, str]) -> dict[str, str]:

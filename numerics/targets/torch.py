@@ -8,7 +8,7 @@ from ...theory.layer_row import Layer
 from ...theory.lowering import Program
 from ...theory.numpy_source import identifier
 from .arrays import Programs, Rung, result_texts, rungs, statements
-from .layer_arrays import ArrayWriter, Dialect, helper_lines, indented
+from .layer_arrays import ArrayWriter, Dialect, Steps, helper_lines, indented
 from .printing import INDENT, literal, operand_text, text_of
 from .tensor_parts import passes
 
@@ -134,6 +134,19 @@ def _tie(like, size, windows, taps, stride, dilation, padding):
 """,
 }
 
+
+def _recurrence(f: Steps) -> list[str]:
+    """A loop that appends every state to a list, and the lists stacked."""
+    lists = [f"{name}_list" for name in f.states]
+    lines = [f"{name} = [{initial}]" for name, initial in zip(lists, f.initials)]
+    lines.append(f"for {f.index} in {f'reversed(range({f.length}))' if f.reverse else f'range({f.length})'}:")
+    lines += [f"{INDENT}{given} = {name}[-1]" for given, name in zip(f.given, lists)]
+    lines += [f"{INDENT}{line}" for line in f.body]
+    lines += [f"{INDENT}{name}.append({result})" for name, result in zip(lists, f.results)]
+    tail = "[::-1]" if f.reverse else ""
+    return [*lines, *(f"{name} = torch.stack({of}{tail})" for name, of in zip(f.states, lists))]
+
+
 LAYERS = Dialect(
     table=TABLE,
     einsum='torch.einsum("{0}", {1})',
@@ -143,6 +156,7 @@ LAYERS = Dialect(
     broadcast="torch.broadcast_to({0}, {1})",
     full="torch.full({1}, {0}, dtype={2}.dtype, device={2}.device)",
     eye="torch.eye({0}, dtype={1}.dtype, device={1}.device)",
+    recurrence=_recurrence,
     helpers=_HELPERS,
     write=_right_side,
 )
