@@ -1,4 +1,4 @@
-"""``backproof emit``: the source of an activation or a layer, forward and backward, that runs as printed."""
+"""``backproof emit``: the source of an activation, a layer or a loss, forward and backward, that runs as printed."""
 
 from __future__ import annotations
 
@@ -6,22 +6,31 @@ from pathlib import Path
 
 import click
 
-from ..numerics.emission import TARGETS, activation_source, emit_layer, is_layer
+from ..numerics.emission import TARGETS, activation_source, emit_layer, emit_loss, formula_row, kinds_of
 from ..numerics.files import write_whole
-from ..theory.activations import activation
 from ..theory.errors import InputError
 from .options import emit, file_path, json_option
 
 source = activation_source
 
 
+MOST_DERIVATIVES = 8
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("formula", metavar="NAME|FORMULA|LAYER")
+@click.argument("formula", metavar="NAME|FORMULA|LAYER|LOSS")
 @click.option("--target", type=click.Choice(list(TARGETS)), default="numpy", show_default=True, help="For what.")
 @click.option("--layer", "as_layer", is_flag=True, help="NAME is a layer, where an activation has that name too.")
-@click.option("--derivatives", type=click.IntRange(0, 2), help="How many derivatives of an activation (default: 1).")
+@click.option("--loss", "as_loss", is_flag=True, help="NAME is a loss, where another kind has that name too.")
 @click.option(
-    "--dtype", type=click.Choice(["float64", "float32"]), help="Of an activation's kernel (default: float64)."
+    "--derivatives",
+    type=click.IntRange(0, MOST_DERIVATIVES),
+    help=f"How many derivatives of an activation, up to {MOST_DERIVATIVES} (default: 1).",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float64", "float32"]),
+    help="Of arrays; steps stay float64 and are rounded once (default: float64; for layers: numba, c, cuda).",
 )
 @click.option("--output", "-o", callback=file_path, metavar="FILE", help="Write the source to FILE.")
 @json_option
@@ -29,34 +38,44 @@ def command(
     formula: str,
     target: str,
     as_layer: bool,
+    as_loss: bool,
     derivatives: int | None,
     dtype: str | None,
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Print source: an activation with its derivatives, or a layer's forward and backward pass.
+    """Print source: an activation with its derivatives, or a layer's or loss's forward and backward pass.
 
     NAME is an activation of `backproof list`, with parameters if wanted ("elu(alpha=2)"); FORMULA is an expression
     in x, such as "x*tanh(log(1+exp(x)))"; LAYER is a layer of `backproof list layers`, such as attention or
-    "batch_norm(eps=1e-3)".
+    "batch_norm(eps=1e-3)"; LOSS is a loss of `backproof list losses`, such as "huber(delta=2, reduction=sum)".
 
     \b
     backproof emit gelu --target torch
     backproof emit "x/(1+x**2)" --target c --output f.c
-    backproof emit attention --target jax
+    backproof emit lstm --target cuda
+    backproof emit softmax_cross_entropy --target jax
     """
+    if as_layer and as_loss:
+        raise InputError("--layer and --loss exclude each other")
+    kinds = kinds_of(formula)
+    kind = "layer" if as_layer else "loss" if as_loss else kinds[0] if kinds else "activation"
     data: dict[str, object]
-    if is_layer(formula, as_layer):
-        if derivatives is not None or dtype is not None:
-            raise InputError(f"{formula} is a layer: --derivatives and --dtype are for activations")
-        name, text = emit_layer(formula, target)
-        data = {"name": name, "target": target, "source": text}
+    if kind != "activation":
+        if derivatives is not None:
+            raise InputError(f"{formula} is a {kind}: --derivatives is for activations")
+        name, text = (emit_layer if kind == "layer" else emit_loss)(formula, target, dtype)
+        data = {"name": name, "kind": kind, "target": target, "source": text}
     else:
-        row = activation(formula)
+        row = formula_row(formula)
         derivatives, dtype = 1 if derivatives is None else derivatives, dtype or "float64"
         text = source(row, target, derivatives, dtype)
-        data = {"name": row.name, "target": target, "dtype": dtype, "derivatives": derivatives, "source": text}
+        data = {"name": row.name, "kind": kind, "target": target, "dtype": dtype, "derivatives": derivatives}
+        data["source"] = text
     if output is not None:
         write_whole(output, text)
     shown = text.rstrip() if output is None else f"wrote {output} ({len(text.splitlines())} lines)"
     emit(data | ({"output": output} if output else {}), as_json, shown)
+    others = [other for other in kinds if other != kind]
+    if others and not (as_layer or as_loss):
+        click.echo(f"note: this is the {kind}; there is a {others[0]} of that name too: --{others[0]}", err=True)

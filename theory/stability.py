@@ -374,9 +374,8 @@ def _vanishes(function: Any, point: arb) -> bool:
 
 def _sign_changes(function: Any, *, both: bool) -> list[tuple[Fraction, Fraction]]:
     """Neighbouring grid points, up to 64, between which the sign changes."""
-    grid = [Fraction(k, 16) + Fraction(1, 97) for k in range(0, 256)] + [
-        Fraction(k) + Fraction(1, 97) for k in range(17, 65)
-    ]
+    grid = [Fraction(1, 2**40), *(Fraction(k, 16) + Fraction(1, 97) for k in range(0, 256))]
+    grid += [Fraction(k) + Fraction(1, 97) for k in range(17, 65)]
     if both:
         grid = sorted([-g for g in grid] + grid)
     signs = []

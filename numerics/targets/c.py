@@ -7,18 +7,21 @@ computed. ``-ffast-math`` would undo the compensated steps.
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from ...theory.layer_row import Layer
 from ...theory.lowering import Program
 from ...theory.numpy_source import identifier
 from ...theory.scaled_erfc import without_erfcx
+from ...theory.tensors import Axis
 from .arrays import Programs
 from .branches import Branch, plan
 from .layer_loops import Dialect, LoopWriter
 from .numba_cpu import names_of
 from .printing import INDENT, operand_text, text_of
-from .tensor_parts import Pass, passes
+from .tensor_parts import Pass, passes, usage
 
 TABLE: dict[str, str] = {
     "add": "{0} + {1}",
@@ -67,24 +70,25 @@ def comment(text: str) -> str:
 
 def print_activation(programs: Programs, *, name: str, title: str, derivatives: int, dtype: str) -> str:
     """C99 source: ``name`` fills the value and its derivatives, ``name_backward`` multiplies by the first one."""
-    real = {"float64": "double", "float32": "float"}[dtype]
+    real = REALS[dtype]
     program = without_erfcx(programs(tuple(range(derivatives + 1))))
     name = f"{name}_" if name in _RESERVED else name
     outs = [f"*{given}" for given in program.outputs]
     usage = f"{name}(n, x, {', '.join(program.outputs)}): n numbers; outputs may be x itself.\n"
     usage += "Steps are double. cc -std=c99 -O2 file.c -lm; -ffast-math would undo the care taken."
     parts = [comment(f"{title}\n\n{usage}"), HEADER]
-    parts.append(_scalar(program, f"{name}_at"))
+    parts.append(scalar_function(program, f"{name}_at"))
     parts.append(_array(program, name, real, outs))
     if derivatives:
         parts.append(_backward(without_erfcx(programs((1,))), name, real))
     return "\n".join(parts)
 
 
-def _scalar(program: Program, name: str) -> str:
+def scalar_function(program: Program, name: str, kind: str = "static inline") -> str:
+    """A function of one number that computes the program's outputs."""
     names = names_of(program, {given: given for given in program.inputs})
     steps = [p for p, node in enumerate(program.nodes) if node.operation not in ("input", "constant")]
-    lines = [f"static inline void {name}(double x, {', '.join(f'double *{o}' for o in program.outputs)})", "{"]
+    lines = [f"{kind} void {name}(double x, {', '.join(f'double *{o}' for o in program.outputs)})", "{"]
     for kind, chosen in (("double", False), ("int", True)):
         declared = [names[p] for p in steps if (program.nodes[p].operation in _TRUTHS) == chosen]
         lines += [f"{INDENT}{kind} {', '.join(declared[k : k + 16])};" for k in range(0, len(declared), 16) if declared]
@@ -127,7 +131,7 @@ def _array(program: Program, name: str, real: str, outs: list[str]) -> str:
 def _backward(program: Program, name: str, real: str) -> str:
     """dx = upstream·f′(x), with a scalar function of the derivative alone."""
     (out,) = program.outputs
-    lines = [_scalar(program, f"{name}_{out}_at")]
+    lines = [scalar_function(program, f"{name}_{out}_at")]
     lines += [f"void {name}_backward(size_t n, const {real} *x, const {real} *upstream, {real} *dx)", "{"]
     lines += [f"{INDENT}for (size_t i = 0; i < n; i++) {{", f"{INDENT * 2}double slope;"]
     lines += [f"{INDENT * 2}{name}_{out}_at(x[i], &slope);", f"{INDENT * 2}dx[i] = {_cast(real)}(upstream[i] * slope);"]
@@ -148,7 +152,7 @@ _RESERVED = frozenset((
 # --------------------------------------------------------------------------------------------------------------- layers
 
 
-class _CDialect(Dialect):
+class CDialect(Dialect):
     """Arrays are row-major and contiguous."""
 
     def array(self, name: str, indices: Sequence[str], sizes: Sequence[str]) -> str:
@@ -163,49 +167,94 @@ class _CDialect(Dialect):
         return f"{name}[{text or 0}]"
 
 
-DIALECT = _CDialect(
+#: Arrays on a device: also a single number lies there.
+DEVICE = CDialect(
     table=TABLE, loop="for (size_t {0} = 0; {0} < {1}; {0}++) {{", back="for (size_t {0} = {1}; {0}-- > 0;) {{",
     close="}", number="const double {0} = {1};", truth="const int {0} = {1};", index="const size_t {0} = {1};",
     variable="double {0} = {1};", assign="{0} = {1};", add="{0} += {1};", floor="/", infinity="INFINITY",
     real="(double){0}", literal="{0}.0", both="{0} && {1}", either="{0} || {1}", test="if ({0}) {{",
 )  # fmt: skip
+DIALECT = replace(DEVICE, by_value=True)
 
 
-def print_layer(row: Layer) -> str:
+def single(dialect: Dialect) -> Dialect:
+    """The same with arguments and results that are float; steps and what lies between are double."""
+    return replace(dialect, given="(double){0}", result="(float)({0})")
+
+
+REALS = {"float64": "double", "float32": "float"}
+
+
+def print_layer(row: Layer, dtype: str = "float64") -> str:
     """C99 source of ``NAME_forward`` and ``NAME_backward``: 0 when done, 1 when there was no memory."""
-    usage = "Arrays are contiguous, the last index fastest; outputs may not overlap inputs.\n"
-    usage += "Each function returns 0, or 1 when there was no memory for its intermediate arrays."
+    text = f"{usage(row)}\nArrays are contiguous, the last index fastest; outputs may not overlap inputs.\n"
+    text += "Each function returns 0, or 1 when there was no memory for its intermediate arrays.\n"
+    text += f"Arrays are {REALS[dtype]}, steps are double. cc -std=c99 -O2 file.c -lm"
     title = f"{row.title or row.name}: forward pass, and the backward pass derived from it"
-    parts = [comment(f"{title}\n\n{usage}"), HEADER + "#include <stdlib.h>\n"]
-    parts += [_layer_function(what, f"{row.name}_{what.name}") for what in passes(row)]
+    parts = [comment(f"{title}\n\n{text}"), HEADER + "#include <stdlib.h>\n"]
+    parts += [_layer_function(what, f"{row.name}_{what.name}", dtype) for what in passes(row)]
     return "\n".join(parts)
 
 
-def _layer_function(what: Pass, name: str) -> str:
-    writer = LoopWriter(what, DIALECT)
+def layer_signature(what: Pass, dtype: str, dialect: Dialect = DIALECT) -> list[str]:
+    """The arguments of a layer's function: sizes, arrays, hyper-parameters, outputs."""
+    real = REALS[dtype]
     arguments = [f"size_t {text}" for text in what.spelt_sizes.values()]
-    arguments += [f"const double *{identifier(a.name)}" for a in what.arguments]
+    arguments += [
+        f"{real} {identifier(a.name)}" if dialect.by_value and not a.indices else f"const {real} *{identifier(a.name)}"
+        for a in what.arguments
+    ]
     arguments += [f"double {p}" for p in what.parameters]
-    arguments += [f"double *{identifier(o)}" for o in what.outputs]
-    body = "\n".join(writer.lines)
-    shapes = [f"{identifier(a.name)}[{', '.join(map(writer.size, a.indices))}]" for a in what.arguments]
-    shapes += [f"{identifier(o)}[{', '.join(map(writer.size, axes))}]" for o, (_, axes) in what.outputs.items()]
+    return arguments + [f"{real} *{identifier(o)}" for o in what.outputs]
+
+
+def shapes_of(what: Pass, writer: LoopWriter) -> str:
+    """The shape of every argument and result, and what hyper-parameters usually are."""
+    spelt = [(identifier(a.name), a.indices) for a in what.arguments]
+    shapes = [n if not axes and writer.dialect.by_value else _shape(writer, n, axes) for n, axes in spelt]
+    shapes += [_shape(writer, identifier(o), axes) for o, (_, axes) in what.outputs.items()]
     defaults = "; ".join(f"{p} is usually {v}" for p, v in what.parameters.items())
-    lines = [comment("; ".join([", ".join(shapes), *([defaults] if defaults else [])])).rstrip()]
-    head = f"int {name}({', '.join(arguments)})"
-    lines += [head if len(head) < 100 else head.replace(", ", ",\n        "), "{"]
+    return "; ".join([", ".join(shapes), *([defaults] if defaults else [])])
+
+
+def _shape(writer: LoopWriter, name: str, axes: Sequence[Axis]) -> str:
+    return f"{name}[{', '.join(map(writer.size, axes)) or 1}]"
+
+
+def workspace_lines(sizes: Mapping[str, str]) -> list[str]:
+    """Pointers of intermediate arrays, one behind the other in ``work``."""
+    lines, place = [], "work"
+    for n, size in sizes.items():
+        lines.append(f"{INDENT}double *{n} = {place};")
+        place = f"{n} + {size}"
+    return lines
+
+
+def head_of(what: str, arguments: Sequence[str]) -> str:
+    """A function's head, on as many lines as it needs."""
+    lines = [f"{what}("]
+    for k, argument in enumerate(arguments):
+        text = argument + (", " if k < len(arguments) - 1 else ")")
+        if len(lines[-1]) + len(text) > 104:
+            lines.append(INDENT * 2)
+        lines[-1] += text
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _layer_function(what: Pass, name: str, dtype: str) -> str:
+    writer = LoopWriter(what, single(DIALECT) if dtype == "float32" else DIALECT)
+    arguments = layer_signature(what, dtype)
     workspace = {n: " * ".join(map(writer.size, axes)) or "1" for n, axes in writer.arrays.items()}
-    used = "\n".join([body, *workspace.values()])
+    lines = [f"/* {shapes_of(what, writer)} */", head_of(f"int {name}", arguments), "{"]
+    used = "\n".join([*writer.lines, *workspace.values()])
     names = [a.split()[-1].lstrip("*") for a in arguments]
     lines += [f"{INDENT}(void){n};" for n in names if not re.search(rf"\b{n}\b", used)]
     if workspace:
-        total = " + ".join(workspace.values())
-        lines += [f"{INDENT}double *work = malloc(sizeof(double) * ({total} + 1));"]
+        total = textwrap.wrap(f"const size_t room = {' + '.join(workspace.values())} + 1;", 100)
+        lines += [f"{INDENT}{total[0]}", *(f"{INDENT * 2}{line}" for line in total[1:])]
+        lines += [f"{INDENT}double *work = malloc(sizeof(double) * room);"]
         lines += [f"{INDENT}if (!work)", f"{INDENT * 2}return 1;"]
-        place = "work"
-        for n, size in workspace.items():
-            lines.append(f"{INDENT}double *{n} = {place};")
-            place = f"{n} + {size}"
+        lines += workspace_lines(workspace)
     lines += writer.lines
     lines += [f"{INDENT}free(work);"] if workspace else []
     return "\n".join([*lines, f"{INDENT}return 0;", "}", ""])

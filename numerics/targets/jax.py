@@ -11,7 +11,7 @@ from .arrays import Programs, Rung, result_texts, rungs, statements
 from .layer_arrays import ArrayWriter, Dialect, Steps, helper_lines, indented
 from .numpy import TABLE as NUMPY
 from .printing import INDENT
-from .tensor_parts import passes
+from .tensor_parts import passes, usage
 
 #: NumPy's statements under JAX's name; the special functions are in another module.
 TABLE: dict[str, str] = {
@@ -122,7 +122,8 @@ def print_layer(row: Layer) -> str:
     inputs = [identifier(a.name) for a in forward.arguments]
     parameters = {**forward.parameters, **backward.parameters}
     places = tuple(range(len(inputs), len(inputs) + len(parameters)))
-    title = f"{row.title or row.name}: forward pass, and the backward pass derived from it."
+    title = f"{row.title or row.name}: forward pass, and the backward pass derived from it"
+    title += f"\n\n{usage(row)}\nIt works under jax.jit, jax.vmap and jax.grad; steps are of the type of the inputs.\n"
     helpers = [h.strip("\n") + "\n\n" for h in helper_lines(writers, LAYERS)]
     standard = (["import functools"] if places else []) + (
         ["import math"] if any("math" in w.uses for w in writers) else []
@@ -137,7 +138,10 @@ def print_layer(row: Layer) -> str:
     text += [f"def _{row.name}_forward({', '.join([*inputs, *parameters])}):"]
     saved = f"({', '.join(inputs)}{',' * (len(inputs) == 1)})"
     text += [f"{INDENT}return {row.name}({', '.join([*inputs, *parameters])}), {saved}", "", ""]
-    text += [f"def _{row.name}_backward({', '.join([*parameters, 'saved', 'dy'])}):", f"{INDENT}{saved[1:-1]} = saved"]
+    text += [
+        f"def _{row.name}_backward({', '.join([*parameters, 'saved', identifier(row.cotangent.name)])}):",
+        f"{INDENT}{saved[1:-1]} = saved",
+    ]
     found = dict(zip(backward.outputs, back.results))
     gradients = [found.get(f"d{a.name}", f"jnp.zeros_like({identifier(a.name)})") for a in forward.arguments]
     text += [*indented(back.source()), f"{INDENT}return ({', '.join(gradients)}{',' * (len(gradients) == 1)})", "", ""]

@@ -35,6 +35,9 @@ from ...theory.windows import Affine, Overlap, Tie, Window
 from .printing import INDENT
 from .tensor_parts import Names, Pass, scalar_steps, size_text, told
 
+#: Names that the functions around the loops use.
+OWN_NAMES = ("math", "np", "numba", "work", "room", "entry", "stream")
+
 
 @dataclass(frozen=True)
 class Dialect(ABC):
@@ -63,6 +66,8 @@ class Dialect(ABC):
     #: an entry of an argument in a formula, and a number that becomes an entry of a result
     given: str = "{0}"
     result: str = "{0}"
+    #: an argument without axes is a number, not an array of one
+    by_value: bool = False
 
     @abstractmethod
     def array(self, name: str, indices: Sequence[str], sizes: Sequence[str]) -> str:
@@ -71,8 +76,10 @@ class Dialect(ABC):
 
 @dataclass(frozen=True)
 class Loops:
-    """Statements inside loops over the axes; every round writes one entry of an array that no other round reads."""
+    """Statements inside loops over the axes; a round writes one entry of ``target``, and reads none of it that another
+    round writes."""
 
+    target: str
     axes: tuple[Axis, ...]
     inside: tuple[str, ...]
 
@@ -102,7 +109,7 @@ class LoopWriter:
         self.dialect, self.sizes = dialect, what.spelt_sizes
         self.given = {identifier(a.name) for a in what.arguments}
         self.results = set(map(identifier, what.outputs))
-        self.names = Names([*self.given, *what.parameters, *self.sizes.values(), *self.results, "math", "np", "work"])
+        self.names = Names([*self.given, *what.parameters, *self.sizes.values(), *self.results, *OWN_NAMES])
         self.scalars = {**{s: dialect.real.format(t) for s, t in self.sizes.items()}}
         self.parameters = {name: name for name in what.parameters}
         self.shapes = {identifier(a.name): a.indices for a in what.arguments}
@@ -156,6 +163,8 @@ class LoopWriter:
         """Entry of an array at the indices that ``env`` gives to ``axes``."""
         if len(axes) > len(self.shapes[name]):  # made for one step of a recurrence
             axes = [a for a in axes if a not in self.fixed]
+        if not axes and self.dialect.by_value and name in self.given:
+            return name
         text = self.dialect.array(name, [env[a] for a in axes], [self.size(a) for a in self.shapes[name]])
         return self.dialect.given.format(text) if name in self.given else text
 
@@ -199,7 +208,7 @@ class LoopWriter:
                 block = Block()
                 value = self.value(node, env, block)
                 inside = [*block.lines, self._store(name, env, value)]
-        self.stages.append(Loops(tuple(a for a in axes if a not in self.fixed), tuple(inside)))
+        self.stages.append(Loops(name, tuple(a for a in axes if a not in self.fixed), tuple(inside)))
 
     def _start(self, value: str, stem: str) -> tuple[str, str]:
         """A variable for what is gathered in a loop, and its declaration."""
@@ -442,5 +451,5 @@ class LoopWriter:
                 hit, self.dialect.literal.format(1), self.dialect.literal.format(0)
             )
             lines = [start, *self._nest(node.over, [self.dialect.add.format(total, one)], 0)]
-            self.stages.append(Loops(axes_of_count, (*lines, self._store(count, env, total))))
+            self.stages.append(Loops(count, axes_of_count, (*lines, self._store(count, env, total))))
         return self.made[key]

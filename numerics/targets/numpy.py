@@ -46,13 +46,19 @@ TABLE: dict[str, str] = {
 }
 
 
+#: Operations that never warn.
+_QUIET = frozenset((
+    "input", "constant", "neg", "abs", "at_least", "at_most", "copysign", "lt", "le", "eq", "and", "or", "not", "select"
+))  # fmt: skip
+
+
 def print_source(
     program: Program, *, dtype: str, scalars: Sequence[str] = (), title: str = "", name: str = "run"
 ) -> str:
     """A module with one function ``run(inputs…)`` that returns one array per output (one alone, or a tuple).
 
-    Steps are float64; the result is rounded once to ``dtype``. Selects compute both sides, so what overflows on the
-    side that is not taken is silenced; clamps keep it rare.
+    Steps are float64; the result is rounded once to ``dtype``. Selects compute both sides, so warnings about the side
+    that is not taken are silenced.
     """
     inputs = {given: identifier(given) for given in program.inputs}
     names = names_of(program, inputs)
@@ -64,6 +70,9 @@ def print_source(
     lines += [f"{INDENT}{names[p]} = {text_of(program, TABLE, names, p)}" for p, _ in ordered(program)]
     results = [_result(program, names, place, arrays, dtype) for place in program.outputs.values()]
     lines.append(f"{INDENT}return {', '.join(results)}")
+    if program.operations - _QUIET:
+        start = lines.index(f"def {name}({', '.join(inputs.values())}):")
+        lines.insert(start, '@np.errstate(all="ignore")  # the side of a branch that is not taken is computed too')
     return "\n".join(lines) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +15,8 @@ from ...theory.evaluation import concrete
 from ...theory.layer_row import Layer
 from ...theory.lowering import Program, lower
 from ...theory.numpy_source import identifier
+from ...theory.scaled_erfc import without_erfcx
+from ...theory.stability import stable_program
 from ...theory.tensors import Axis, Input, Map, Tensor
 from ...theory.walking import postorder, scalar_symbols
 from .printing import literal, operand_text, ordered, text_of
@@ -44,18 +47,44 @@ def passes(row: Layer) -> tuple[Pass, Pass]:
 
     Raises :class:`Unsupported` for a layer with a function that has no formula.
     """
+    named_functions(row)
+    gradients = {d.name: (d.gradient, d.axes) for d in row.gradients().values()}
+    return (
+        _pass("forward", row.inputs, {result_name(row): (row.forward, row.output_axes)}, row),
+        _pass("backward", (row.cotangent, *row.inputs), gradients, row),
+    )
+
+
+def named_functions(row: Layer) -> None:
+    """Raises :class:`Unsupported` where a layer holds a function without a formula."""
     for node in postorder(row.forward):
         if isinstance(node, Map):
             for f in node.function.atoms(sympy.Function):
                 if getattr(type(f), "definition", False) is None:
                     raise Unsupported(
-                        f"layer {row.name} holds any function {type(f).__name__}: emit an activation by its own name"
+                        f"layer {row.name} holds any function {type(f).__name__}: name one, as in "
+                        f"{row.name}(function=gelu), or emit an activation by its own name"
                     )
-    gradients = {d.name: (d.gradient, d.axes) for d in row.gradients().values()}
-    return (
-        _pass("forward", row.inputs, {"y": (row.forward, row.output_axes)}, row),
-        _pass("backward", (row.cotangent, *row.inputs), gradients, row),
-    )
+
+
+def result_name(row: Layer) -> str:
+    """What the output is called: y, or for a loss "loss" (its y is the target)."""
+    return "loss" if any(a.name == "y" for a in row.inputs) else "y"
+
+
+def usage(row: Layer) -> str:
+    """Shapes, defaults and conventions, a line each."""
+    shapes = [f"{identifier(a.name)} [{', '.join(str(i.size) for i in a.indices)}]" for a in row.inputs]
+    out = f"{result_name(row)} [{', '.join(str(a.size) for a in row.output_axes)}]"
+    lines = [f"Shapes: {', '.join(shapes)} -> {out}."]
+    facts = [
+        f"{a.name} is {fact.kind}" + (f" over axis {fact.axis}" if fact.axis is not None else "")
+        for a in row.inputs
+        for fact in a.facts
+    ]
+    lines += [f"Assumed: {'; '.join(facts)}."] if facts else []
+    lines += [f"At a kink: {row.kinks}."] if row.kinks else []
+    return "\n".join(textwrap.fill(line, 110, subsequent_indent="    ") for line in lines)
 
 
 def _pass(
@@ -102,13 +131,45 @@ def scalar_steps(
     write: Callable[[Program, Mapping[int, str], int], str] | None = None,
 ) -> str:
     """Hand each step (name, right-hand side, is it a truth value) to ``add``; return the text of the result."""
+    called = _called(function)
+    if called:  # each in its own stable form
+        texts_of: dict[sympy.Symbol, str] = dict(given)
+        for f, symbol in called.items():
+            text = scalar_steps(f.args[0], texts_of, table, names, add, write)
+            inner = stable_function(type(f))
+            texts_of[symbol] = _program_steps(inner, {"x": text}, table, names, add, write)
+        return scalar_steps(function.xreplace(called), texts_of, table, names, add, write)
     symbols = tuple(sorted(function.free_symbols, key=str))
     missing = [s for s in symbols if s not in given]
     if missing:
         raise Unsupported(f"no value for {missing[0]} in generated source")
-    program = scalar_program(function, symbols)
-    texts: dict[int, str] = {}
     by_name = {str(s): given[s] for s in symbols}
+    return _program_steps(scalar_program(function, symbols), by_name, table, names, add, write)
+
+
+def _called(function: sympy.Expr) -> dict[sympy.Expr, sympy.Symbol]:
+    """Calls of functions that have a name and a formula, innermost first, each with a symbol to stand for it."""
+    calls = [f for f in function.atoms(sympy.Function) if getattr(type(f), "formula", None) is not None]
+    calls = [f for f in calls if not any(other is not f and f.has(other) for other in calls)]
+    return {f: sympy.Symbol(f"call{k}", real=True) for k, f in enumerate(sorted(calls, key=str))}
+
+
+@lru_cache(maxsize=256)
+def stable_function(kind: Any) -> Program:
+    """The stable program of a function that has a name and a formula in x."""
+    return without_erfcx(stable_program({"value": kind.formula}).program)
+
+
+def _program_steps(
+    program: Program,
+    by_name: Mapping[str, str],
+    table: Mapping[str, str],
+    names: Names,
+    add: Callable[[str, str, bool], None],
+    write: Callable[[Program, Mapping[int, str], int], str] | None,
+) -> str:
+    """The steps of one program."""
+    texts: dict[int, str] = {}
     for place, node in enumerate(program.nodes):
         if node.operation == "input":
             texts[place] = by_name[str(node.leaf)]

@@ -10,7 +10,7 @@ from ...theory.numpy_source import identifier
 from .arrays import Programs, Rung, result_texts, rungs, statements
 from .layer_arrays import ArrayWriter, Dialect, Steps, helper_lines, indented
 from .printing import INDENT, literal, operand_text, text_of
-from .tensor_parts import passes
+from .tensor_parts import passes, usage
 
 TABLE: dict[str, str] = {
     "add": "{0} + {1}",
@@ -169,7 +169,8 @@ def print_layer(row: Layer) -> str:
     ahead, back = writers
     inputs = [identifier(a.name) for a in forward.arguments]
     parameters = {**forward.parameters, **backward.parameters}
-    title = f"{row.title or row.name}: forward pass, and the backward pass derived from it."
+    title = f"{row.title or row.name}: forward pass, and the backward pass derived from it"
+    title += f"\n\n{usage(row)}\nSteps are of the type of the inputs; autograd may differentiate once.\n"
     helpers = [h.strip("\n") + "\n\n" for h in helper_lines(writers, LAYERS)]
     imports = ["import math\n"] if any("math" in w.uses for w in writers) else []
     name = _class(row.name)
@@ -183,7 +184,7 @@ def print_layer(row: Layer) -> str:
     text += [*indented(ahead.source(), 2), f"{INDENT * 2}return {ahead.results[0]}", ""]
     text += [f"{INDENT}@staticmethod", f"{INDENT}@torch.autograd.function.once_differentiable"]
     text += [
-        f"{INDENT}def backward(ctx, dy):",
+        f"{INDENT}def backward(ctx, {identifier(row.cotangent.name)}):",
         f"{INDENT * 2}{', '.join(inputs)}{',' * (len(inputs) == 1)} = ctx.saved_tensors",
     ]
     text += (
