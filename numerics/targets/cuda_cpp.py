@@ -100,9 +100,9 @@ _LAUNCH = """\
 #ifndef LAUNCH
 #define LAUNCH(kernel, count, stream, ...) \\
     do { \\
-        const size_t blocks = ((count) + 255) / 256; \\
-        if (blocks > 0) \\
-            kernel<<<(unsigned)(blocks < 65535 ? blocks : 65535), 256, 0, stream>>>(__VA_ARGS__); \\
+        const size_t blocks_ = ((count) + 255) / 256; \\
+        if (blocks_ > 0) \\
+            kernel<<<(unsigned)(blocks_ < 65535 ? blocks_ : 65535), 256, 0, stream>>>(__VA_ARGS__); \\
     } while (0)
 #endif
 """

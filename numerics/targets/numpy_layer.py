@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...theory.layer_row import Layer
 from ...theory.symbols import x
 from ...theory.tensors import Map
@@ -27,9 +29,10 @@ def print_layer(row: Layer) -> str:
 
 def _stable_activation(row: Layer) -> str:
     """The layer y = f(x) by the stable programs of f and f′."""
-    (f,) = (type(node.function) for node in postorder(row.forward) if isinstance(node, Map))
+    f: Any = next(type(node.function) for node in postorder(row.forward) if isinstance(node, Map))
+    slope: Any = type(f(x).diff(x))
     blocks = []
-    for name, function in (("forward", f), ("_slope", type(f(x).diff(x)))):
+    for name, function in (("forward", f), ("_slope", slope)):
         printed = print_source(stable_function(function), dtype="float64", name=name)
         head, _, body = printed.partition("\n\n\n")
         blocks.append((head.split("\n", 2)[2], body))

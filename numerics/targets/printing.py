@@ -33,7 +33,10 @@ WORTH_A_BRANCH = 16
 def rounded(value: sympy.Expr) -> float:
     """The float64 nearest to an exact constant."""
     if value.is_Rational:
-        return float(Fraction(int(value.p), int(value.q)))
+        try:
+            return float(Fraction(int(value.p), int(value.q)))
+        except OverflowError:
+            raise Unsupported(f"the constant {str(value)[:20]}… is beyond the largest float64") from None
     for digits in (40, 80, 160):
         ball = enclose(value, {}, digits=digits)
         with flint.ctx.workprec(8 * digits):  # the ends of a ball are rounded to the working precision

@@ -136,8 +136,8 @@ def scalar_steps(
         texts_of: dict[sympy.Symbol, str] = dict(given)
         for f, symbol in called.items():
             text = scalar_steps(f.args[0], texts_of, table, names, add, write)
-            inner = stable_function(type(f))
-            texts_of[symbol] = _program_steps(inner, {"x": text}, table, names, add, write)
+            kind: Any = type(f)
+            texts_of[symbol] = _program_steps(stable_function(kind), {"x": text}, table, names, add, write)
         return scalar_steps(function.xreplace(called), texts_of, table, names, add, write)
     symbols = tuple(sorted(function.free_symbols, key=str))
     missing = [s for s in symbols if s not in given]
