@@ -12,7 +12,7 @@ MODULES = sorted(
     ".".join(["backproof", *path.relative_to(PACKAGE).with_suffix("").parts])
     for room in ("theory", "numerics", "demos")
     for path in (PACKAGE / room).rglob("*.py")
-    if ">>>" in path.read_text(encoding="utf-8")
+    if ">>> " in path.read_text(encoding="utf-8")
 )
 
 
