@@ -8,7 +8,7 @@ gradient of a scale) is added to as the rows go by. Steps are float64, results a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ...theory.errors import Unsupported
@@ -42,38 +42,33 @@ class RowWriter(LoopWriter):
         kept = [a for a in axes if a != self.row_axis]
         return f"{name}[{', '.join(env[a] for a in kept)}]" if kept else name
 
-    def _nest(self, axes: Sequence[Axis], inside: list[str], depth: int = 1) -> list[str]:
+    def _nest(self, axes: Sequence[Axis], inside: Iterable[str], depth: int = 1) -> list[str]:
         return super()._nest([a for a in axes if a != self.row_axis], inside, depth)
 
     def _value(self, node: Tensor, env: Mapping[Axis, str], block: Block) -> str:
         text = super()._value(node, env, block)
         return f"numba.float64({text})" if isinstance(node, Input) else text
 
-    def _fill_sum(self, name: str, axes: tuple[Axis, ...], node: Contract) -> None:
+    def _sum(self, name: str, env: Mapping[Axis, str], node: Contract) -> list[str]:
         if self.row_axis not in node.summed:
-            super()._fill_sum(name, axes, node)
-            return
+            return super()._sum(name, env, node)
         if self._is_memory(name):
             raise Unsupported("a sum over the rows is needed before the rows are done: no pass row by row")
         self.added.add(name)
-        env = {a: self._index(a) for a in (*axes, *node.summed)}
+        env = {**env, **self._places(node.summed)}
         inner = Block()
         term = self._product(node.factors, env, inner)
         rest = [a for a in node.summed if a != self.row_axis]
-        total = self._entry(name, axes, env)
-        self.lines += self._nest([*axes, *rest], [*inner.lines, self.dialect.add.format(total, term)])
+        return self._nest(rest, [*inner.lines, self.dialect.add.format(self._own(name, env), term)], 0)
 
-    def _fill_maximum(self, name: str, axes: tuple[Axis, ...], node: Extremum) -> None:
+    def _maximum(self, name: str, env: Mapping[Axis, str], node: Extremum) -> list[str]:
         if self.row_axis in node.over:
             raise Unsupported("a maximum over the rows is needed before the rows are done: no pass row by row")
         inputs = isinstance(node.operand, Input) and node.operand.indices == (self.row_axis, *node.over)
-        if axes != (self.row_axis,) or len(node.over) != 1 or not inputs:
-            super()._fill_maximum(name, axes, node)
-            return
+        if self.shapes[name] != (self.row_axis,) or len(node.over) != 1 or not inputs:
+            return super()._maximum(name, env, node)
         assert isinstance(node.operand, Input)
-        self.lines.append(
-            f"{INDENT}{name} = row_maximum({identifier(node.operand.name)}[{self._index(self.row_axis)}])"
-        )
+        return [f"{name} = row_maximum({identifier(node.operand.name)}[{self.index_of(self.row_axis)}])"]
 
 
 def row_axis(row: Layer) -> Axis:
@@ -131,6 +126,6 @@ def _function(what: Pass, dtype: str, axis: Axis) -> str:
         kept = [writer.size(a) for a in axes if a != axis]
         if kept:
             lines.append(f"{INDENT}{name} = np.empty(({', '.join(kept)}{',' if len(kept) == 1 else ''}))")
-    lines.append(f"{INDENT}for {writer._index(axis)} in range({writer.size(axis)}):")
+    lines.append(f"{INDENT}for {writer.index_of(axis)} in range({writer.size(axis)}):")
     lines += [f"{INDENT}{line}" for line in writer.lines]
     return "\n".join(lines)
