@@ -9,16 +9,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..theory.errors import InputError
 
 
-@dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """Memory on the GPU: strides count bytes, None where the array is contiguous in C order."""
 
     address: int
@@ -34,7 +34,7 @@ class View:
     @property
     def itemsize(self) -> int:
         """Bytes of an entry."""
-        return 2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize
+        return _itemsize(self.dtype)
 
     @property
     def order(self) -> str | None:
@@ -55,7 +55,9 @@ class View:
     @property
     def end(self) -> int:
         """The address after the last byte that may be touched."""
-        strides = self.strides or _packed_strides(self.shape, self.itemsize)
+        if self.strides is None:
+            return self.address + self.size * self.itemsize
+        strides = self.strides
         return self.address + sum((n - 1) * abs(s) for n, s in zip(self.shape, strides, strict=True)) + self.itemsize
 
     def overlaps(self, other: View) -> bool:
@@ -63,12 +65,15 @@ class View:
         return self.size > 0 < other.size and self.address < other.end and other.address < self.end
 
 
-def _packed_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    strides, step = [], itemsize
-    for count in reversed(shape):
-        strides.append(step)
-        step *= count
-    return tuple(reversed(strides))
+@lru_cache(maxsize=64)
+def _itemsize(dtype: str) -> int:
+    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
+
+
+@lru_cache(maxsize=64)
+def _dtype_name(typestr: str) -> str:
+    """NumPy takes microseconds to name a dtype."""
+    return np.dtype(typestr).name
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ def interface_view(array: Any) -> View:
     shape, strides = tuple(interface["shape"]), interface.get("strides")
     if strides is not None:
         strides = tuple(strides)
-    return View(interface["data"][0], shape, strides, np.dtype(interface["typestr"]).name)
+    return View(interface["data"][0], shape, strides, _dtype_name(interface["typestr"]))
 
 
 def _torch_view(tensor: Any) -> View:

@@ -94,10 +94,13 @@ class CudaKernel(Kernel):
         return path
 
     def _module(self, orders: tuple[int, ...]) -> Any:
-        """The loaded file of these derivatives."""
-        require_device()
-        load(self.path_of(orders))
-        return load_module(self.path_of(orders))
+        """The loaded file of these derivatives; looked up once, because naming it takes longer than running it."""
+        if orders not in self._runs:
+            require_device()
+            path = self.path_of(orders)
+            load(path)
+            self._runs[orders] = load_module(path)
+        return self._runs[orders]
 
     def unchecked(self, orders: tuple[int, ...] = (0, 1)) -> Callable[..., None]:
         """``run(x, *results)`` for hot loops: one-dimensional Numba device arrays, contiguous, aligned to 16 bytes."""
@@ -157,23 +160,21 @@ def launch(module: Any, library: Library, inputs: Sequence[Any], outs: Sequence[
     """Run over GPU arrays of one shape (numbers pass through); contiguous arrays are not copied."""
     arrays = [a for a in inputs if not isinstance(a, (int, float))]
     views = [_checked(library, a, dtype, "x") for a in arrays]
-    for out in outs:
-        if out is not None:
-            _check_out(library, out, views[0], dtype)
-    given = [library.view(out) for out in outs if out is not None]
-    if len(given) == 2 and given[0].overlaps(given[1]):
+    given = [None if out is None else _checked_out(library, out, views[0], dtype) for out in outs]
+    present = [v for v in given if v is not None]
+    if len(present) == 2 and present[0].overlaps(present[1]):
         raise InputError("the two arrays of out share memory")
-    if views[0].order is None or any(v.order != views[0].order for v in views):
+    order = views[0].order
+    if order is None or any(v.order != order for v in views[1:]):
         arrays = [library.compact(a) for a in arrays]
         views = [library.view(a) for a in arrays]
-    targets = []
-    for out in outs:
-        direct = out is not None and _is_direct(library.view(out), views)
-        targets.append(out if direct else library.empty_like(arrays[0]))
+    written = [v if v is not None and _is_direct(v, views) else None for v in given]
+    targets = [library.empty_like(arrays[0]) if v is None else out for v, out in zip(written, outs, strict=True)]
     if views[0].size:
         remaining = iter(views)
         arguments = [a if isinstance(a, (int, float)) else next(remaining) for a in inputs]
-        run_views(module, arguments, [library.view(t) for t in targets], library.stream(), owners=[*arrays, *targets])
+        outputs = [library.view(t) if v is None else v for v, t in zip(written, targets, strict=True)]
+        run_views(module, arguments, outputs, library.stream(), owners=[*arrays, *targets])
     for target, out in zip(targets, outs, strict=True):
         if out is not None and out is not target:
             library.assign(out, target)
@@ -187,19 +188,21 @@ def _checked(library: Library, array: Any, dtype: str, name: str) -> View:
     return view
 
 
-def _check_out(library: Library, out: Any, like: View, dtype: str) -> None:
+def _checked_out(library: Library, out: Any, like: View, dtype: str) -> View:
     if not library.owns(out):
         raise InputError(f"x is an array of {library.name}, so out must be one, not {type(out).__name__}")
     view = library.view(out)
     if view.shape != like.shape or view.dtype != dtype:
         raise InputError(f"out is {view.dtype}{list(view.shape)}, the result is {dtype}{list(like.shape)}")
+    return view
 
 
 def _is_direct(out: View, inputs: Sequence[View]) -> bool:
     """Whether the kernel may write to ``out`` itself: laid out alike, no input entry shifted into another's."""
-    if out.order is None or out.order != inputs[0].order:
+    order = out.order
+    if order is None or order != inputs[0].order:
         return False
-    return all(not out.overlaps(v) or out.address == v.address for v in inputs)
+    return all(out.address == v.address or not out.overlaps(v) for v in inputs)
 
 
 def run_views(module: Any, inputs: Sequence[Any], outputs: Sequence[View], stream: int, owners: Any = None) -> None:
