@@ -103,7 +103,7 @@ def _default(subject: Subject, option: str) -> Any:
 
 
 def _other_values(subject: Subject, run: ExactRun, name: str) -> Iterator[Suspicion]:
-    """A mask left out, an array reversed (a convolution for a correlation)."""
+    """A mask left out, an array negated (a rotation) or reversed (a convolution for a correlation)."""
     for other, value in run.point.inputs.items():
         if not isinstance(value, np.ndarray) or not value.ndim:
             continue
@@ -113,6 +113,10 @@ def _other_values(subject: Subject, run: ExactRun, name: str) -> Iterator[Suspic
                 lambda r, o=other: _true(subject, r, name, inputs={o: np.ones_like(r.point.inputs[o])}),
             )
         elif value.dtype.kind == "f" and other != name:
+            yield Suspicion(
+                f"yours is the gradient for −{other}: the sign of {other} is wrong in backward",
+                lambda r, o=other: _true(subject, r, name, inputs={o: -r.point.inputs[o]}),
+            )
             for axes in [*((k,) for k in range(value.ndim)), *([tuple(range(value.ndim))] if value.ndim > 1 else [])]:
                 yield Suspicion(
                     f"{other} is read in reverse order (axis {', '.join(map(str, axes))})",

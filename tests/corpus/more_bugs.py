@@ -1076,3 +1076,77 @@ bug(
     """,
     says="the sign is wrong",
 )  # fmt: skip
+bug(
+    "rotary_embedding_rotated_the_same_way_back", "common: the inverse rotation", "x",
+    "x=rng.standard_normal((3,4)), th=rng.standard_normal((3,2))",
+    """
+    def forward(x, th):
+        a, b = x[:, ::2], x[:, 1::2]
+        return np.concatenate([a * np.cos(th) - b * np.sin(th), a * np.sin(th) + b * np.cos(th)], axis=1)
+    """,
+    """
+    def backward(dy, x, th):
+        u, v = np.split(dy, 2, axis=1)
+        dx = np.zeros_like(x)
+        dx[:, ::2] = u * np.cos(th) - v * np.sin(th)
+        dx[:, 1::2] = u * np.sin(th) + v * np.cos(th)
+        return dx
+    """,
+    """
+    def backward(dy, x, th):
+        u, v = np.split(dy, 2, axis=1)
+        dx = np.zeros_like(x)
+        dx[:, ::2] = u * np.cos(th) + v * np.sin(th)
+        dx[:, 1::2] = v * np.cos(th) - u * np.sin(th)
+        return dx
+    """,
+    says="the sign of th is wrong",
+)  # fmt: skip
+bug(
+    "label_smoothing_ignored", "common: smoothed targets in forward only", "z",
+    "z=rng.standard_normal((3,4)), t=np.eye(4)[[0,2,1]]",
+    """
+    def forward(z, t, smooth=0.1):
+        q = t * (1 - smooth) + smooth / t.shape[1]
+        s = z - z.max(axis=1, keepdims=True)
+        return -(q * (s - np.log(np.exp(s).sum(axis=1, keepdims=True)))).sum() / len(z)
+    """,
+    """
+    def backward(dy, z, t, smooth=0.1):
+        e = np.exp(z - z.max(axis=1, keepdims=True))
+        return dy * (e / e.sum(axis=1, keepdims=True) - t) / len(z)
+    """,
+    """
+    def backward(dy, z, t, smooth=0.1):
+        e = np.exp(z - z.max(axis=1, keepdims=True))
+        return dy * (e / e.sum(axis=1, keepdims=True) - t * (1 - smooth) - smooth / t.shape[1]) / len(z)
+    """,
+    says="smooth is ignored",
+)  # fmt: skip
+bug(
+    "group_norm_sums_for_a_mean", "common: sum for mean within a group", "x",
+    "x=rng.standard_normal((3,4)), g=rng.standard_normal(4)",
+    """
+    def forward(x, g, eps=1e-5):
+        y = x.reshape(x.shape[0], 2, -1)
+        m, v = y.mean(axis=2, keepdims=True), y.var(axis=2, keepdims=True)
+        return g * ((y - m) / np.sqrt(v + eps)).reshape(x.shape)
+    """,
+    """
+    def backward(dy, x, g, eps=1e-5):
+        y = x.reshape(x.shape[0], 2, -1)
+        r = 1 / np.sqrt(y.var(axis=2, keepdims=True) + eps)
+        h = (y - y.mean(axis=2, keepdims=True)) * r
+        a = (dy * g).reshape(y.shape)
+        return (r * (a - a.mean(axis=2, keepdims=True) - h * (a * h).sum(axis=2, keepdims=True))).reshape(x.shape)
+    """,
+    """
+    def backward(dy, x, g, eps=1e-5):
+        y = x.reshape(x.shape[0], 2, -1)
+        r = 1 / np.sqrt(y.var(axis=2, keepdims=True) + eps)
+        h = (y - y.mean(axis=2, keepdims=True)) * r
+        a = (dy * g).reshape(y.shape)
+        return (r * (a - a.mean(axis=2, keepdims=True) - h * (a * h).mean(axis=2, keepdims=True))).reshape(x.shape)
+    """,
+    says="(a * h).mean(axis=2, keepdims=True)",
+)  # fmt: skip
