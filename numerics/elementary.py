@@ -290,6 +290,31 @@ def short_atan_polynomial(r: float) -> float:
 
 
 @numba.njit(forceinline=True)
+def sin_polynomial(r: float) -> float:
+    """(sin(u)/u − 1)/u², r = u² for 0 ≤ r ≤ 0.619541."""
+    p = 1.5895536733637068e-10
+    p = fma(p, r, -2.5050736129758634e-08)
+    p = fma(p, r, 2.7557313549355108e-06)
+    p = fma(p, r, -0.0001984126982938906)
+    p = fma(p, r, 0.008333333333321879)
+    p = fma(p, r, -0.1666666666666663)
+    return p
+
+
+@numba.njit(forceinline=True)
+def cos_polynomial(r: float) -> float:
+    """(cos u − 1)/u², r = u² for 0 ≤ r ≤ 0.619541."""
+    p = -1.1352782267878431e-11
+    p = fma(p, r, 2.087557212329325e-09)
+    p = fma(p, r, -2.755731303922176e-07)
+    p = fma(p, r, 2.4801587283796496e-05)
+    p = fma(p, r, -0.0013888888888861429)
+    p = fma(p, r, 0.04166666666666646)
+    p = fma(p, r, -0.5)
+    return p
+
+
+@numba.njit(forceinline=True)
 def short_sin_polynomial(r: float) -> float:
     """sin(u)/u, r = u² for 0 ≤ r ≤ 0.619541."""
     p = -2.4754015946205576e-08
@@ -461,6 +486,42 @@ def atan(x: float) -> float:
         0.0 if a < 0.4142135623730951 else (3.061616997868383e-17 if a < 2.414213562373095 else 6.123233995736766e-17)
     )
     return copysign(turn + (t * atan_polynomial(t * t) + rest), x)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def near_sin(x: float) -> float:
+    """sin x for |x| ≤ 8192: π/2 in three parts of 33 bits and more, the reduced argument as high + low."""
+    z = fma(x, 0.6366197723675814, 6755399441055744.0)
+    k = z - 6755399441055744.0
+    a = fma(k, -1.5707963267341256, x)
+    b = k * 6.077100506303966e-11
+    r = a - b
+    low = fma(k, -2.0222662487959506e-21, (a - r) - b)
+    high = r + low
+    low = (r - high) + low
+    square = high * high
+    s = high + fma(high * square, sin_polynomial(square), low * fma(square, -0.5, 1.0))
+    c = 1.0 + fma(square, cos_polynomial(square), -(high * low))
+    n = bits_of(z)
+    return from_bits(bits_of(c if n & 1 else s) ^ ((n & 2) << 62))
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def near_cos(x: float) -> float:
+    """cos x for |x| ≤ 8192: π/2 in three parts of 33 bits and more, the reduced argument as high + low."""
+    z = fma(x, 0.6366197723675814, 6755399441055744.0)
+    k = z - 6755399441055744.0
+    a = fma(k, -1.5707963267341256, x)
+    b = k * 6.077100506303966e-11
+    r = a - b
+    low = fma(k, -2.0222662487959506e-21, (a - r) - b)
+    high = r + low
+    low = (r - high) + low
+    square = high * high
+    s = high + fma(high * square, sin_polynomial(square), low * fma(square, -0.5, 1.0))
+    c = 1.0 + fma(square, cos_polynomial(square), -(high * low))
+    n = bits_of(z)
+    return from_bits(bits_of(s if n & 1 else c) ^ (((n + 1) & 2) << 62))
 
 
 # ------------------------------------------------------------------------------------------------ for float32 results

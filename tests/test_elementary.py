@@ -201,6 +201,27 @@ def test_large_arguments_are_reduced_by_the_library(name):
     np.testing.assert_array_equal(kernel(name, "float32")(points[:1]), got[:1])
 
 
+@pytest.mark.parametrize("name", ["sin", "cos"])
+def test_sine_and_cosine_up_to_their_limit(name):
+    turns = np.arange(-5200, 5200) * (np.pi / 2)
+    near = np.concatenate([turns, np.nextafter(turns, 0), turns * (1 + 2.0**-40)])
+    points = np.concatenate([rng.uniform(-8192, 8192, 3000), rng.uniform(-4, 4, 3000), near, TINY, [0.0, 8192.0]])
+    points = points[np.abs(points) <= 8192]
+    got = _over(getattr(elementary, f"near_{name}"))(points)
+    with flint.ctx.workprec(300):
+        for point, value in zip(points.tolist(), got.tolist(), strict=True):
+            exact = getattr(arb(point), name)()
+            assert abs(arb(value) - exact) <= math.ulp(float(exact)), point
+
+
+def test_an_entry_of_sine_does_not_depend_on_its_neighbours():
+    points = rng.uniform(-9000, 9000, 3000)
+    together = kernel("sin").value_and_derivative(points)
+    alone = kernel("sin").value_and_derivative(points[np.abs(points) <= 8192])
+    for all_of_them, few in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(all_of_them[np.abs(points) <= 8192], few)
+
+
 @pytest.mark.parametrize("short", ["", "short_"])
 def test_special_arguments(short):
     inf, nan = math.inf, math.nan

@@ -8,6 +8,7 @@ After a change of the generator, write the golden files anew and read the differ
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -53,8 +54,7 @@ def _run(printed: str, points):
         with np.errstate(all="ignore"):
             result = function(points)
         return result if isinstance(result, tuple) else (result,)
-    count = printed.count("_out[i] = ")
-    outs = tuple(np.empty_like(points) for _ in range(count))
+    outs = tuple(np.empty_like(points) for _ in set(re.findall(r"(\w+_out)\[i\] = ", printed)))
     function(points, *outs)
     return outs
 

@@ -296,6 +296,28 @@ def _square_row(
     return Minimax(name, Fraction(0), end**2, degree, target, lambda square: 1 / target(square), bits, error)
 
 
+def _after_one_row(
+    name: str, degree: int, bits: int, end: Fraction, function: sympy.Expr, multiplicity: int = 1
+) -> Minimax:
+    """(f(u)/uᵐ − 1)/u² as a polynomial in u²: the 1 is added last, so that only its sum rounds visibly."""
+    exact = ball_function(function)
+
+    def target(square: arb) -> arb:
+        root = square.sqrt()
+        return (exact(root) / root**multiplicity - 1) / square
+
+    def error(rounded: tuple[float, ...]) -> arb:
+        """|uᵐ·(1 + u²·P(u²)) − f(u)| / |f(u)| for 0 ≤ u ≤ end."""
+        in_u = [c for v in (1.0, *rounded) for c in (v, 0.0)]
+        return proven_bound(function, (in_u[0], 0, *in_u[1:]), Fraction(0), end, multiplicity=multiplicity, cells=64)
+
+    def weight(square: arb) -> arb:
+        root = square.sqrt()
+        return abs(square * root**multiplicity / exact(root))
+
+    return Minimax(name, Fraction(0), end**2, degree, target, weight, bits, error)
+
+
 def _single(row: Minimax) -> Minimax:
     """The same with coefficients of float32."""
     return replace(row, arithmetic=SINGLE)
@@ -317,6 +339,8 @@ POLYNOMIALS: dict[str, Minimax] = {
         _square_row("erf_short", 7, 36, ERF_END, sympy.erf(x)),
         _square_row("atan", 12, 53, ATAN_END, sympy.atan(x)),
         _square_row("atan_short", 7, 37, ATAN_END, sympy.atan(x)),
+        _after_one_row("sin", 5, 56, QUARTER_TURN, sympy.sin(x)),
+        _after_one_row("cos", 6, 56, QUARTER_TURN, sympy.cos(x), 0),
         _square_row("sin_short", 5, 41, QUARTER_TURN, sympy.sin(x)),
         _square_row("cos_short", 6, 41, QUARTER_TURN, sympy.cos(x), 0),
         _square_row("log1p_unit_short", 6, 37, Fraction(1, 3), sympy.log((1 + x) / (1 - x))),

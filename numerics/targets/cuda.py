@@ -28,10 +28,12 @@ def _table(program: Program, arithmetic: Arithmetic) -> dict[str, str]:
     table |= {"mul": "mul({0}, {1})", "pow": "library_pow({0}, {1})"}
     if arithmetic.wanted < arithmetic.digits and _of_inputs(program, numba_cpu.LIMITED):
         table |= {operation: f"wide_{operation}({{0}})" for operation in numba_cpu.LIMITED}
+    if arithmetic.wanted == 53 and _of_inputs(program, numba_cpu.LIMITED):
+        table |= {operation: numba_cpu.either(operation, "library_") for operation in numba_cpu.LIMITED}
     return table
 
 
-def _of_inputs(program: Program, operations: Mapping[str, float]) -> bool:
+def _of_inputs(program: Program, operations: Sequence[str]) -> bool:
     """Whether these operations are applied to inputs alone, which have 24 bits."""
     found = [node.operands[0] for node in program.nodes if node.operation in operations]
     return bool(found) and all(program.nodes[place].operation == "input" for place in found)

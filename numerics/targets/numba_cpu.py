@@ -58,8 +58,10 @@ TABLE: dict[str, str] = {
 VECTORISED = {"fma": 3, "copysign": 2} | dict.fromkeys(
     ("exp", "lifted_exp", "decaying_expm1", "expm1", "log", "log1p", "log1p_unit", "erf", "erfcx", "atan"), 1
 )
-#: Of these there is a short one that holds for |x| up to a limit; used where the argument is the input itself.
-LIMITED = {"sin": 65536.0, "cos": 65536.0}
+#: Of these there is one of our own that holds for |x| up to a limit; used where the argument is the input itself.
+LIMITED = ("sin", "cos")
+#: Bits of the results -> the limit.
+LIMITS = {53: 8192.0, 24: 65536.0}
 #: Where the elementary functions come from: imported, copied into the source, or the C library's (for comparison).
 SOURCES = ("package", "copied", "library")
 
@@ -126,11 +128,16 @@ def prepared(program: Program, arithmetic: Arithmetic) -> Program:
 def _limit(program: Program, arithmetic: Arithmetic) -> float | None:
     """Up to where all steps of the program can be vectors; None where that is nowhere, or where there is no limit."""
     found = [node for node in program.nodes if node.operation in LIMITED]
-    if (arithmetic.digits, arithmetic.wanted) != (53, 24) or not found or len(program.inputs) != 1:
+    if arithmetic.digits != 53 or not found or len(program.inputs) != 1:
         return None
     if any(program.nodes[node.operands[0]].operation != "input" for node in found):
         return None
-    return min(LIMITED[node.operation] for node in found)
+    return LIMITS[arithmetic.wanted]
+
+
+def either(operation: str, library: str) -> str:
+    """Ours up to the limit, the library's beyond."""
+    return f"(near_{operation}({{0}}) if abs({{0}}) <= {LIMITS[53]} else {library}{operation}({{0}}))"
 
 
 def _imports(table: Mapping[str, str], program: Program, used: Sequence[str], functions: str) -> list[str]:
@@ -149,12 +156,12 @@ def _imports(table: Mapping[str, str], program: Program, used: Sequence[str], fu
 
 
 def _calls_library(table: Mapping[str, str], program: Program) -> bool:
-    return any(table[op].startswith("math.") for op in program.operations - {"input", "constant"})
+    return any("math." in table[op] for op in program.operations - {"input", "constant"})
 
 
 def _vectorises(table: Mapping[str, str], program: Program) -> bool:
     """Whether every step can become vector instructions."""
-    calls = {op for op in program.operations - {"input", "constant"} if table[op].startswith("math.")}
+    calls = {op for op in program.operations - {"input", "constant"} if "math." in table[op]}
     return not (calls - {"sqrt"}) and "pow" not in program.operations
 
 
@@ -195,9 +202,12 @@ def print_source(
         table, used = _table(program, arithmetic)
         used += ("whole_vectors",) * (arithmetic.digits == 24)
     limit = None if functions == "library" else _limit(program, arithmetic)
-    within = table | {operation: f"short_{operation}({{0}})" for operation in LIMITED}
+    prefix = "short_" if arithmetic.wanted == 24 else "near_"
+    within = table | {operation: f"{prefix}{operation}({{0}})" for operation in LIMITED}
     if limit is not None and _vectorises(within, program):
-        used += tuple(f"short_{operation}" for operation in LIMITED if operation in program.operations)
+        used += tuple(f"{prefix}{operation}" for operation in LIMITED if operation in program.operations)
+        if arithmetic.wanted == 53:  # what an entry becomes must not depend on its neighbours
+            table |= {operation: either(operation, "math.") for operation in LIMITED}
     else:
         limit = None
     inputs = {given: identifier(given) for given in program.inputs}
