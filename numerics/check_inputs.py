@@ -124,7 +124,22 @@ def example_point(values: Mapping[str, Any] | None, sampler: Sampler, names: Seq
     inputs = {n: v.astype(float) if isinstance(v, np.ndarray) and v.dtype.kind == "f" else v for n, v in inputs.items()}
     if any(np.shape(v) != k.shape for k in sampler.kinds if k.kind != "fixed" for v in [inputs[k.name]]):
         return None
+    inputs |= {k.name: summing_to_one(inputs[k.name]) for k in sampler.kinds if k.kind == "probability"}
     return Point({n: inputs[n] for n in names}, dict(sampler.options), "example")
+
+
+def summing_to_one(rows: Any) -> Any:
+    """Return probabilities as multiples of 2⁻⁴⁰ whose rows sum to one exactly, not up to the rounding of floats.
+
+    >>> summing_to_one(np.array([[0.1, 0.2, 0.7]])).sum() == 1
+    True
+    """
+    rows = np.asarray(rows, dtype=float)
+    whole = np.where(rows > 0, np.maximum(np.rint(rows * 2.0**40), 1), 0)
+    largest = np.expand_dims(np.argmax(whole, axis=-1), -1)
+    rest = 2.0**40 - whole.sum(-1, keepdims=True)
+    np.put_along_axis(whole, largest, np.take_along_axis(whole, largest, -1) + rest, -1)
+    return whole / 2.0**40
 
 
 def formula_points(subject: Subject, sampler: Sampler, example: Point | None, seed: int, count: int) -> Iterator[Point]:

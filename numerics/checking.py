@@ -328,7 +328,7 @@ def _formula(
         text = f"{names}: equal with its constants rounded, at {evidence.points} points, {shapes} shapes{varied}"
         return Finding("ok", text, "EXACT up to the rounding of constants"), verdicts
     if proof is not None and proof.complete:
-        return Finding("ok", f"{proof.why}; {text}", "PROVED for all shapes"), verdicts
+        return Finding("ok", f"{proof.why}; {text}", proof.grade), verdicts
     grade = "EXACT"
     if proof is not None:
         text += f"; no proof for all shapes: {next(iter(proof.missing.values()))}"

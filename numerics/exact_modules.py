@@ -328,7 +328,13 @@ def stand_in(value: Any) -> Any:
     return None
 
 
-_BUILTINS = {"float": _Float, "len": _length}
+def _range(*limits: Any) -> Any:
+    from .symbolic_sizes import symbolic_range
+
+    return symbolic_range(*limits) if trace().symbolic is not None else builtins.range(*limits)
+
+
+_BUILTINS = {"float": _Float, "len": _length, "range": _range}
 
 
 def _is_library(module: Any) -> bool:
@@ -339,7 +345,7 @@ def _is_library(module: Any) -> bool:
         not path
         or path.startswith(sysconfig.get_paths()["stdlib"])
         or not {"site-packages", "dist-packages"}.isdisjoint(Path(path).parts)  # of any environment, an outer one too
-        or "backproof" in module.__name__
+        or module.__name__.partition(".")[0] == "backproof"
     )
 
 

@@ -96,7 +96,8 @@ def object_pair(value: Any, inputs: Mapping[str, Any], loss: Callable[..., Any] 
             array = given[name].copy() if hasattr(given[name], "copy") else given[name]
             for path in paths:
                 _put(made, path, array)
-            if name in buffers and np.shape(_fetch(made, buffers[name])) != np.shape(array):
+            symbolic = hasattr(array, "places")
+            if name in buffers and (symbolic or np.shape(_fetch(made, buffers[name])) != np.shape(array)):
                 _put(made, buffers[name], np.zeros_like(array))
         return made
 

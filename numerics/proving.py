@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,18 +12,29 @@ from typing import Any
 import sympy
 
 from ..theory import tensors as t
+from ..theory.abstraction import Abstraction
 from ..theory.backprop import vjp
 from ..theory.equality import equal
-from ..theory.errors import InputError
+from ..theory.errors import InputError, Unsupported
+from ..theory.monomials import Work
+from ..theory.normal_form import normal_form, vanishes
+from ..theory.places import has_places, pick, settle, unroll
 from ..theory.walking import inputs
 from .exact_modules import exact_modules
 from .exact_scalars import exact_arithmetic
 from .probing import InputKind, Sampler, word_options
 from .subject import Subject, gradients
-from .symbolic_arrays import Session, SizesDiffer, SymbolicArray, Untraceable, _fit, make
+from .symbolic_arrays import Place, Session, SymbolicArray, axes_of, fitted, make
+from .symbolic_sizes import Demand, Sizes, Untraceable
 
-#: How often sizes may be made one before the tracer gives up.
-MERGES = 30
+#: The grades: every axis free, or only some.
+ALL_SHAPES, FREE_AXES = "PROVED for all shapes", "PROVED for all shapes of the free axes"
+#: How many entries along axes of fixed length are compared one by one.
+MOST_ENTRIES = 48
+#: Seconds of processor time for one proof.
+BUDGET = 6.0
+#: How often the code may demand something of sizes before the tracer gives up.
+DEMANDS = 60
 
 
 @dataclass(frozen=True)
@@ -30,55 +44,47 @@ class Proof:
     proved: Mapping[str, str]
     missing: Mapping[str, str]
     why: str
+    grade: str = ALL_SHAPES
 
     @property
     def complete(self) -> bool:
         return not self.missing
 
 
-class _Sizes:
-    """The sizes of the inputs' axes: different symbols until the code needs two to be one."""
-
-    def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
-        self.symbols: dict[tuple[str, int], sympy.Expr] = {}
-        self.concrete: dict[sympy.Expr, int] = {}
-        for name, shape in shapes.items():
-            for k, n in enumerate(shape):
-                if n > 1:
-                    symbol = t.size_symbol(f"{name}{k}")
-                    self.symbols[name, k] = symbol
-                    self.concrete[symbol] = n
-
-    def merge(self, a: sympy.Expr, b: sympy.Expr) -> None:
-        if not (a.is_Symbol and b.is_Symbol) or self.concrete.get(a) != self.concrete.get(b):
-            raise Untraceable(f"the sizes {a} and {b} meet")
-        self.symbols = {key: a if s == b else s for key, s in self.symbols.items()}
-
-    def axes(self, kind: InputKind) -> list[t.Axis | None]:
-        symbols = [self.symbols.get((kind.name, k)) for k in range(len(kind.shape))]
-        return [None if s is None else t.axis(f"{kind.name.lower()}_{k}", s) for k, s in enumerate(symbols)]
-
-
 def prove(subject: Subject, sampler: Sampler) -> Proof:
     """Prove the gradients for all shapes; what cannot be traced is in ``missing`` with the reason."""
     proved: dict[str, str] = {}
     missing: dict[str, str] = {}
-    facts = ""
+    facts, grade = "", ALL_SHAPES
     settings: list[dict[str, Any]] = [{}]
     if not subject.theory and any(n in subject.keywords or subject.any_keyword for n in sampler.options):
         settings += [w for w in word_options(subject.forward, sampler.options) if _valid(subject, sampler, w)]
+    deadline = time.process_time() + BUDGET
     for words in settings:
         try:
-            found, facts = _prove_once(subject, sampler, words)
+            with Work.until(deadline):
+                found, given, conditions = _prove_once(subject, sampler, words, deadline)
         except Exception as error:  # whatever the tracer cannot do leaves the verdict to the exact runs
-            reason = f"not traced: {error}" if isinstance(error, InputError) else f"not traced: {type(error).__name__}"
+            reason = f"not traced: {_said(error)}"
             return Proof({}, dict.fromkeys(subject.wrt, reason), reason)
+        if not words:
+            facts = given
+        if any(" = " in each for each in conditions):
+            grade = FREE_AXES
         for name, outcome in found.items():
             if outcome:
                 missing.setdefault(name, outcome)
             else:
-                proved[name] = "PROVED for all shapes"
-    return Proof({n: v for n, v in proved.items() if n not in missing}, missing, facts)
+                proved[name] = grade
+    kept = {n: grade for n in proved if n not in missing}
+    return Proof(kept, missing, facts, grade)
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, InputError):
+        return str(error)
+    text = str(error).splitlines()[0] if str(error) else ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _valid(subject: Subject, sampler: Sampler, words: Mapping[str, Any]) -> bool:
@@ -93,21 +99,27 @@ def _valid(subject: Subject, sampler: Sampler, words: Mapping[str, Any]) -> bool
     return True
 
 
-def _prove_once(subject: Subject, sampler: Sampler, words: Mapping[str, Any]) -> tuple[dict[str, str], str]:
-    sizes = _Sizes({k.name: k.shape for k in sampler.kinds})
-    for _ in range(MERGES):
+def _prove_once(
+    subject: Subject, sampler: Sampler, words: Mapping[str, Any], deadline: float
+) -> tuple[dict[str, str], str, list[str]]:
+    sizes = Sizes({k.name: k.shape for k in sampler.kinds})
+    for _ in range(DEMANDS):
         try:
-            return _traced(subject, sampler, sizes, words)
-        except SizesDiffer as clash:
-            sizes.merge(*clash.pair)
+            return _traced(subject, sampler, sizes, words, deadline)
+        except Demand as demand:
+            sizes.grant(demand)
+        if time.process_time() > deadline:
+            raise Untraceable("the proof takes too long")
+        if not any(part.free_symbols for parts in sizes.parts.values() for part in parts):
+            raise Untraceable("every axis is of fixed length")
     raise Untraceable("too many sizes meet")
 
 
-def _input(kind: InputKind, sizes: _Sizes) -> Any:
+def _input(kind: InputKind, sizes: Sizes) -> Any:
     if kind.kind == "fixed":
         return kind.value
     axes = sizes.axes(kind)
-    present = [a for a in axes if a is not None]
+    present = axes_of(axes)
     if kind.kind == "integer":
         return SymbolicArray(make.Input(kind.name, present), axes, "labels")
     last = present[-1].name if present else ""
@@ -134,8 +146,10 @@ def _options(sampler: Sampler, words: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _traced(subject: Subject, sampler: Sampler, sizes: _Sizes, words: Mapping[str, Any]) -> tuple[dict[str, str], str]:
-    session = Session()
+def _traced(
+    subject: Subject, sampler: Sampler, sizes: Sizes, words: Mapping[str, Any], deadline: float
+) -> tuple[dict[str, str], str, list[str]]:
+    session = Session(sizes.values)
     with exact_arithmetic(symbolic=session):
         options = _options(sampler, words)
         shared = options if subject.cached else subject.options_of(options)
@@ -146,52 +160,91 @@ def _traced(subject: Subject, sampler: Sampler, sizes: _Sizes, words: Mapping[st
         if len(outputs) != 1 or not isinstance(outputs[0], SymbolicArray):
             raise Untraceable("forward's outputs")
         output = outputs[0]
-        present = [p for p in output.places if p is not None]
-        tensor = output.tensor.expand(present)
+        present = axes_of(output.places)
+        tensor = settle(output.tensor.expand(present))
         one = make.Scalar(sympy.Integer(1)).expand(present)
         cotangent = make.Input("upstream", present) if subject.accepts_upstream else one
         wanted = [n for n in subject.wrt if n in inputs(tensor)]
-        true, _ = vjp(tensor, wanted, cotangent)
+        true = dict(vjp(tensor, wanted, cotangent)[0])
         with exact_modules(subject.backward):
             fresh = {k.name: _input(k, sizes) for k in sampler.kinds}
             returned = subject.call_backward(SymbolicArray(cotangent, output.places), fresh, shared, cache)
             yours = gradients(subject, returned)
     table = {k.name: k for k in sampler.kinds}
+    abstraction = Abstraction()
     found: dict[str, str] = {}
     for name in subject.wrt:
         places = sizes.axes(table[name])
         if name in true:  # the derived gradient carries the axes of the input's first occurrence
             first = inputs(tensor)[name].indices
-            names = [p.name for p in places if p is not None]
+            names = [a.name for a in axes_of(places)]
             true[name] = true[name].rename({a.name: n for a, n in zip(first, names, strict=True)})
-        found[name] = _compare(yours[name], true.get(name), places)
-    return found, _facts(sampler, shared, words)
+        found[name] = _compare(yours[name], true.get(name), places, abstraction, deadline)
+    conditions = sizes.conditions()
+    return found, _facts(sampler, shared, conditions, session), conditions
 
 
-def _compare(yours: Any, true: t.Tensor | None, places: Sequence[t.Axis | None]) -> str:
+def _compare(
+    yours: Any, true: t.Tensor | None, places: Sequence[Place], abstraction: Abstraction, deadline: float
+) -> str:
     """Return an empty string if the two are proved equal, else why not."""
     if not isinstance(yours, SymbolicArray):
         yours = SymbolicArray(t.as_tensor(yours), ())
     if yours.ndim != len(places) and yours.ndim:
         return "the traced gradient has another number of axes"
-    present = [p for p in places if p is not None]
-    mine = _fit(yours, places)
+    present = axes_of(places)
+    mine = fitted(yours, places)
     target = make.Scalar(sympy.Integer(0)).expand(present) if true is None else true
+    if not (has_places(mine) or has_places(target)):
+        return _differs(mine, target, abstraction, deadline)
+    mine, target = settle(mine), settle(target)
+    fixed = [a for a in present if a.size.is_Integer]
+    if math.prod(int(a.size) for a in fixed) > MOST_ENTRIES:
+        return "too many entries along axes of fixed length"
+    mine, target = unroll(mine), unroll(target)
+    for spot in itertools.product(*(range(int(a.size)) for a in fixed)):
+        here, there = mine, target
+        for a, k in zip(fixed, spot, strict=True):
+            here, there = pick(here, a, None, k), pick(there, a, None, k)
+        if time.process_time() > deadline:
+            return "the proof takes too long"
+        if why := _differs(unroll(settle(here)), unroll(settle(there)), abstraction, deadline):
+            return why
+    return ""
+
+
+def _differs(mine: t.Tensor, target: t.Tensor, abstraction: Abstraction, deadline: float) -> str:
+    if _equal_abstracted(mine, target, abstraction):
+        return ""
     comparison = equal(mine, target)
     # At a tie of a comparison the two may follow different conventions: the finding on kinks looks there.
     if comparison or comparison.why.startswith("equal except perhaps at the kink"):
         return ""
+    if has_places(mine) or has_places(target):  # a random point would not know what a place is
+        return "the normal forms differ"
     return comparison.why
 
 
-def _facts(sampler: Sampler, shared: Mapping[str, Any], words: Mapping[str, Any]) -> str:
+def _equal_abstracted(mine: t.Tensor, target: t.Tensor, abstraction: Abstraction) -> bool:
+    if set(mine.axes) != set(target.axes):
+        return False
+    try:
+        return bool(vanishes(normal_form(abstraction(mine)) - normal_form(abstraction(target))))
+    except (Unsupported, ZeroDivisionError, RecursionError):
+        return False
+
+
+def _facts(sampler: Sampler, shared: Mapping[str, Any], conditions: Sequence[str], session: Session) -> str:
     parts = []
     free = [n for n, v in shared.items() if isinstance(v, SymbolicArray)]
     if free:
         parts.append(f"every {', '.join(free)}" + (" > 0" if all(sampler.options[n] > 0 for n in free) else ""))
-    ones = [f"{k.name}.shape[{i}] = 1" for k in sampler.kinds for i, n in enumerate(k.shape) if n == 1]
-    ones += [
+    given = [f"{k.name}.shape[{i}] = 1" for k in sampler.kinds for i, n in enumerate(k.shape) if n == 1]
+    given += conditions
+    given += [
         f"{k.name} {k.kind.replace('_', '-')}" for k in sampler.kinds if k.kind in ("one_hot", "probability", "binary")
     ]
+    if session.long_enough:
+        given.append("axes as long as the slices need")
     text = "the index expressions have one normal form" + (f", for {'; '.join(parts)}" if parts else "")
-    return text + (f" (given {', '.join(ones)})" if ones else "")
+    return text + (f" (given {', '.join(given)})" if given else "")

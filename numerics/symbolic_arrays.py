@@ -1,9 +1,10 @@
 """Symbolic arrays: a person's code runs on index expressions whose axis sizes are symbols.
 
 The same NumPy protocols as exact arrays, but every operation builds a :mod:`backproof.theory.tensors` expression. What
-comes out holds for all shapes: sizes start as different symbols and become one only where the code needs them equal.
-Code that loops over an axis, branches on values, reshapes by number or writes through a view raises
-:class:`Untraceable`; the verdict then stays with the exact runs.
+comes out holds for all shapes: sizes start as different symbols and become one, or a number, only where the code needs
+it (:mod:`.symbolic_sizes`).  A position of an array is a tuple of axes whose product it is: none for length one, one as
+a rule, several where the code merged axes.  Views read and write the array they belong to.  Code that branches on
+values raises :class:`Untraceable`; the verdict then stays with the exact runs.
 
 Comparisons are those of generic points (``z > 0`` and ``z >= 0`` are one condition): what happens at ties belongs to
 the finding on kinks.
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -21,19 +21,15 @@ import numpy as np
 import sympy
 
 from ..theory import tensors as t
-from .exact_elements import DECIMAL_DIGITS, Element, NotCovered, _decimal
+from .exact_elements import DECIMAL_DIGITS, Element, _decimal
+from .symbolic_sizes import NumberNeeded, ProductNeeded, SizesDiffer, SymbolicRange, SymbolicSize, Untraceable, value_of
 
-
-class Untraceable(NotCovered):
-    """The code does something that an index expression cannot say."""
-
-
-class SizesDiffer(Exception):  # noqa: N818
-    """Two sizes must be equal for the code to run: the tracer makes them one symbol and starts again."""
-
-    def __init__(self, a: sympy.Expr, b: sympy.Expr) -> None:
-        super().__init__(f"{a} and {b}")
-        self.pair = (a, b)
+#: The largest array of numbers that an expression takes in, entry by entry.
+MOST_NUMBERS = 64
+#: A position of an array: the axes whose product it is.
+Place = tuple[t.Axis, ...]
+#: The nodes as constructors: their metaclass takes the fields.
+make: Any = t
 
 
 def constant(value: Any) -> sympy.Expr:
@@ -55,74 +51,36 @@ def constant(value: Any) -> sympy.Expr:
     raise Untraceable(f"a value of type {type(value).__name__}")
 
 
-@dataclass(frozen=True, eq=False)
-class SymbolicSize:
-    """The length of an axis."""
-
-    expr: sympy.Expr
-
-    def __index__(self) -> int:
-        if self.expr.is_Integer:
-            return int(self.expr)
-        raise Untraceable("the code counts along an axis of symbolic length")
-
-    __int__ = __index__
-
-    def __float__(self) -> float:
-        raise Untraceable("the code turns a symbolic length into a float")
-
-    def __eq__(self, other: Any) -> bool:
-        other = other.expr if isinstance(other, SymbolicSize) else other
-        if isinstance(other, (int, np.integer)):
-            if self.expr.is_Integer:
-                return int(self.expr) == int(other)
-            raise Untraceable("the code compares a symbolic length with a number")
-        if isinstance(other, sympy.Expr):
-            if other != self.expr:
-                raise SizesDiffer(self.expr, other)
-            return True
-        return NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self.expr)
-
-    def _array(self) -> SymbolicArray:
-        return SymbolicArray(make.Scalar(self.expr), ())
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
-        return self._array().__array_ufunc__(ufunc, method, *inputs, **keywords)
+def axes_of(places: Sequence[Place]) -> list[t.Axis]:
+    """Return the axes of all positions, in order."""
+    return [a for p in places for a in p]
 
 
-def _size_operators() -> None:
-    import operator
-
-    def method(name: str, swap: bool) -> Callable[[Any, Any], Any]:
-        function = getattr(operator, name)
-
-        def operate(self: SymbolicSize, other: Any) -> Any:
-            if isinstance(other, (int, SymbolicSize)) and name in ("add", "sub", "mul") and not isinstance(other, bool):
-                pair = (self.expr, other.expr if isinstance(other, SymbolicSize) else sympy.Integer(other))
-                return SymbolicSize(function(*(pair[::-1] if swap else pair)))
-            pair2 = (self._array(), other._array() if isinstance(other, SymbolicSize) else other)
-            return function(*(pair2[::-1] if swap else pair2))
-
-        return operate
-
-    for name in ("add", "sub", "mul", "truediv", "pow"):
-        setattr(SymbolicSize, f"__{name}__", method(name, False))
-        setattr(SymbolicSize, f"__r{name}__", method(name, True))
+def size_of(place: Place) -> sympy.Expr:
+    """Return the length of a position."""
+    return sympy.Mul(*(a.size for a in place))
 
 
-_size_operators()
-Place = t.Axis | None
-#: The nodes as constructors: their metaclass takes the fields.
-make: Any = t
+def shape_entry(place: Place) -> Any:
+    """Return what ``x.shape[k]`` is."""
+    return SymbolicSize(size_of(place)) if place else 1
 
 
 class SymbolicArray:
-    """A tensor expression with ordered axes (None: of length one); ``kind`` is real, mask, range or labels."""
+    """A tensor expression with ordered positions; ``kind`` is real, mask, range or labels.
+
+    A view has a ``base``, and functions that read its tensor from the base's and write it back.
+    """
 
     __array_priority__ = 2000.0
+    base: SymbolicArray | None = None
+    index: tuple[Any, ...] | None = None  # where a view was cut from its base
+    wrote: bool = False  # whether the view was changed in place
+    labels: tuple[t.Tensor, t.Tensor] | None = None  # the array and the one-hot rows that x[rows, labels] was read from
+    change: SymbolicArray | None = None  # what was added to that in place
+    selected: t.Tensor | None = None  # the mask whose entries these are, for x[mask] op= number alone
+    reader: Callable[[t.Tensor], t.Tensor]
+    writer: Callable[[t.Tensor, t.Tensor], t.Tensor]
 
     if TYPE_CHECKING:  # the operators are set from a table below
 
@@ -142,13 +100,24 @@ class SymbolicArray:
         def __neg__(self) -> Any: ...
         def __abs__(self) -> Any: ...
 
-    def __init__(self, tensor: t.Tensor, places: Sequence[Place], kind: str = "real", view: bool = False) -> None:
-        self.tensor, self.places, self.kind, self.view = tensor, tuple(places), kind, view
+    def __init__(self, tensor: t.Tensor, places: Sequence[Place], kind: str = "real") -> None:
+        self._tensor, self.places, self.kind = tensor, tuple(places), kind
+
+    @property
+    def tensor(self) -> t.Tensor:
+        return self._tensor if self.base is None else self.reader(self.base.tensor)
+
+    @tensor.setter
+    def tensor(self, new: t.Tensor) -> None:
+        if self.base is None:
+            self._tensor = new
+        else:
+            self.base.tensor = self.writer(new, self.base.tensor)
 
     # What NumPy arrays offer -----------------------------------------------------------------------------------------
     @property
     def shape(self) -> tuple[Any, ...]:
-        return tuple(1 if p is None else SymbolicSize(p.size) for p in self.places)
+        return tuple(shape_entry(p) for p in self.places)
 
     @property
     def ndim(self) -> int:
@@ -156,34 +125,71 @@ class SymbolicArray:
 
     @property
     def size(self) -> Any:
-        return SymbolicSize(sympy.Mul(*(p.size for p in self.places if p is not None)))
+        return SymbolicSize(sympy.Mul(*(size_of(p) for p in self.places))) if axes_of(self.places) else 1
 
     @property
     def dtype(self) -> np.dtype[Any]:
         return np.dtype(bool if self.kind == "mask" else int if self.kind in ("range", "labels") else np.float64)
 
     def __len__(self) -> int:
-        raise Untraceable("len() outside the checked module")
+        return int(self.shape[0])
 
     def __iter__(self) -> Any:
-        raise Untraceable("the code loops over an axis")
+        if not self.ndim:
+            raise TypeError("iteration over a 0-d array")
+        return iter([self[k] for k in range(int(self.shape[0]))])
 
     def __bool__(self) -> bool:
         raise Untraceable("the code branches on a value")
 
+    def _number(self) -> sympy.Expr:
+        """Return the number that a scalar expression in sizes is."""
+        tensor = self.tensor
+        if isinstance(tensor, make.Scalar):
+            value: sympy.Expr = tensor.value  # type: ignore[attr-defined]
+            if value.is_Rational:
+                return value
+            if value.free_symbols and all(s.is_integer and s.is_positive for s in value.free_symbols):
+                raise NumberNeeded(value)
+        raise Untraceable("the code turns a value into a number")
+
     def __float__(self) -> float:
-        raise Untraceable("the code turns a value into a float")
+        return float(self._number())
+
+    def __int__(self) -> int:
+        return int(self._number())
 
     def __index__(self) -> int:
-        raise Untraceable("the code indexes by a value")
+        value = self._number()
+        if not value.is_Integer:
+            raise TypeError("only an integer can be used as an index")
+        return int(value)
+
+    def __repr__(self) -> str:
+        return f"symbolic{self.shape}"
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
 
     @property
     def T(self) -> SymbolicArray:
         return self._viewed(self.places[::-1])
 
+    @property
+    def real(self) -> SymbolicArray:
+        return self
+
     def _viewed(self, places: Sequence[Place]) -> SymbolicArray:
-        self.view = True  # writing through either would have to change both
-        return SymbolicArray(self.tensor, places, self.kind, view=True)
+        """Return the same entries at other positions; what is written there is written here."""
+        return self._view(places, lambda tensor: tensor, lambda new, old: new)
+
+    def _view(
+        self, places: Sequence[Place], reader: Callable[[t.Tensor], t.Tensor],
+        writer: Callable[[t.Tensor, t.Tensor], t.Tensor],
+    ) -> SymbolicArray:  # fmt: skip
+        view = SymbolicArray(self._tensor, places, self.kind)
+        view.base, view.reader, view.writer = self, reader, writer
+        return view
 
     @staticmethod
     def _unary(name: str, a: Any) -> SymbolicArray:
@@ -192,8 +198,17 @@ class SymbolicArray:
     def copy(self, *_: Any, **__: Any) -> SymbolicArray:
         return SymbolicArray(self.tensor, self.places, self.kind)
 
+    def __copy__(self) -> SymbolicArray:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> SymbolicArray:
+        return self.copy()
+
     def item(self) -> SymbolicArray:
-        return self
+        return self.copy()
+
+    def tolist(self) -> Any:
+        return [row.tolist() if row.ndim else row for row in self]
 
     def astype(self, dtype: Any, *_: Any, **__: Any) -> SymbolicArray:
         kind = np.dtype(dtype).kind
@@ -201,6 +216,8 @@ class SymbolicArray:
             return SymbolicArray(self.tensor, self.places)
         if kind in "iu" and self.kind != "real":
             return SymbolicArray(self.tensor, self.places, "real" if self.kind == "mask" else self.kind)
+        if kind == "b" and self.kind == "mask":
+            return self.copy()
         raise Untraceable(f"astype({np.dtype(dtype)})")
 
     def transpose(self, *axes: Any) -> SymbolicArray:
@@ -213,53 +230,53 @@ class SymbolicArray:
         return self.transpose(order)
 
     def reshape(self, *shape: Any, **_: Any) -> SymbolicArray:
-        wanted = list(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else list(shape)
-        kept = [p for p in self.places if p is not None]
-        places: list[Place] = []
-        for n in wanted:
-            if isinstance(n, (int, np.integer)) and n == 1:
-                places.append(None)
-            elif (kept and isinstance(n, (int, np.integer)) and n == -1) or (
-                isinstance(n, SymbolicSize) and kept and n.expr == kept[0].size
-            ):
-                places.append(kept.pop(0))
-            else:
-                raise Untraceable("reshape")
-        if kept or (
-            any(isinstance(n, int) and n == -1 for n in wanted)
-            and sum(p is not None for p in self.places) > 1
-            and len([n for n in wanted if not (isinstance(n, int) and n == 1)])
-            != len([p for p in self.places if p is not None])
-        ):
-            raise Untraceable("reshape")
-        return self._viewed(places)
+        return self._regrouped(regrouped(self.places, shape))
 
-    def ravel(self) -> SymbolicArray:
-        if sum(p is not None for p in self.places) > 1:
-            raise Untraceable("ravel")
-        return self._viewed([p for p in self.places if p is not None] or [None])
+    def ravel(self, *_: Any) -> SymbolicArray:
+        return self._regrouped([tuple(axes_of(self.places))])
 
-    flatten = ravel
+    def _regrouped(self, places: Sequence[Place]) -> SymbolicArray:
+        """A reshape is a view where the entries lie in order: of a view of another kind nothing is known."""
+        if self.base is None:
+            return self._viewed(places)
+
+        def refuse(new: t.Tensor, old: t.Tensor) -> t.Tensor:
+            raise Untraceable("writing into a reshaped view")
+
+        return self._view(places, lambda tensor: tensor, refuse)
+
+    def flatten(self, *_: Any) -> SymbolicArray:
+        return self.ravel().copy()
 
     def squeeze(self, axis: Any = None) -> SymbolicArray:
-        return self._viewed([p for k, p in enumerate(self.places) if p is not None or (axis is not None and k != axis)])
+        axes = (
+            {int(k) % self.ndim for k in (axis if isinstance(axis, (tuple, list)) else (axis,))}
+            if axis is not None
+            else None
+        )
+        return self._viewed([p for k, p in enumerate(self.places) if p or (axes is not None and k not in axes)])
 
-    def dot(self, other: Any) -> SymbolicArray:
+    def dot(self, other: Any, out: Any = None) -> SymbolicArray:
         return call("dot", self, other)
 
+    def repeat(self, repeats: Any, axis: Any = None) -> SymbolicArray:
+        return call("repeat", self, repeats, axis)
+
     def fill(self, value: Any) -> None:
-        self._become(call("full", self.shape, value))
+        self[...] = value
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **keywords: Any) -> Any:
         out = keywords.pop("out", None)
         if method == "reduce":
-            result = call(
-                {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min"}.get(ufunc.__name__, "?"),
-                *inputs,
-                **keywords,
-            )
+            keywords.setdefault("axis", 0)
+            words = {"add": "sum", "multiply": "prod", "maximum": "max", "minimum": "min"}
+            result = call(words.get(ufunc.__name__, f"{ufunc.__name__}.reduce"), *inputs, **keywords)
         elif method == "outer":
-            result = call("outer", *inputs) if ufunc.__name__ == "multiply" else call("?")
+            left, right = (lift(each) for each in inputs)
+            spread = left._viewed([*left.places, *[()] * right.ndim])
+            result = call(ufunc.__name__, spread, right)
+        elif method == "at":
+            return call(f"{ufunc.__name__}.at", *inputs)
         elif method != "__call__" or keywords.pop("where", True) is not True:
             raise Untraceable(f"np.{ufunc.__name__}.{method}")
         else:
@@ -276,121 +293,128 @@ class SymbolicArray:
 
         return call(qualified_name(function), *args, **keywords)
 
-    # Indexing --------------------------------------------------------------------------------------------------------
     def __getitem__(self, index: Any) -> SymbolicArray:
-        index = index if isinstance(index, tuple) else (index,)
-        if any(isinstance(each, SymbolicArray) for each in index):
-            picked = self._one_hot(index)
-            return call("sum", call("multiply", self, picked), axis=1)
-        return self._viewed(self._basic(index))
+        from .symbolic_indexing import read
 
-    def _basic(self, index: tuple[Any, ...]) -> list[Place]:
-        index = tuple(index)
-        used = sum(1 for each in index if each is not None and each is not Ellipsis)
-        if Ellipsis not in [each for each in index if each is None or each is Ellipsis]:
-            index = (*index, Ellipsis)
-        places: list[Place] = []
-        left = list(self.places)
-        for each in index:
-            if each is None:
-                places.append(None)
-            elif each is Ellipsis:
-                count = len(self.places) - used
-                places += left[:count]
-                left = left[count:]
-            elif isinstance(each, slice) and each == slice(None):
-                places.append(left.pop(0))
-            elif isinstance(each, int) and each in (0, -1) and left[0] is None:
-                left.pop(0)
-            else:
-                raise Untraceable("an index by number")
-        return places
-
-    def _one_hot(self, index: tuple[Any, ...]) -> SymbolicArray:
-        """Read ``p[np.arange(n), labels]``: the one-hot rows of the labels."""
-        if len(index) == 2 and self.ndim == 2 and all(isinstance(each, SymbolicArray) for each in index):
-            rows, labels = index
-            n, k = self.places
-            if rows.kind == "range" and labels.kind == "labels" and n is not None and k is not None:
-                for each in (rows, labels):
-                    if each.places[0].size != n.size:
-                        raise SizesDiffer(each.places[0].size, n.size)
-                name = labels.tensor.name  # type: ignore[attr-defined]
-                tensor = make.Input(f"onehot_{name}", (n, k), (t.one_hot(k.name),))
-                _session().classes.setdefault(name, k.size)
-                if _session().classes[name] != k.size:
-                    raise SizesDiffer(_session().classes[name], k.size)
-                return SymbolicArray(tensor, (n, k))
-        raise Untraceable("an index by an array")
+        return read(self, index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if self.view:
-            raise Untraceable("writing into an array that has views")
-        mask = index if isinstance(index, SymbolicArray) and index.kind == "mask" else None
-        if mask is not None:
-            if mask.ndim != self.ndim:
-                raise Untraceable("a mask of fewer axes")
-            filling = lift(value)
-            if filling.ndim:
-                raise Untraceable("assignment of an array through a mask")
-            self._become(call("where", mask, filling, self))
-            return
-        whole = index if isinstance(index, tuple) else (index,)
-        if any(isinstance(each, SymbolicArray) for each in whole):
-            picked = self._one_hot(whole).tensor
-            current = self[whole].tensor
-            written = _fit(lift(value), self.places[:1])
-            # Where the one-hot row is 1 the entry read is the entry itself: g[rows, t] -= 1 changes g by −1 there.
-            written = _pointwise(written, current, self.tensor)
-            places = [p for p in self.places if p is not None]
-            self.tensor = t.add(picked * written, (1 - picked) * self.tensor).expand(places)
-            return
-        if all(each is Ellipsis or (isinstance(each, slice) and each == slice(None)) for each in whole):
-            self._become(call("broadcast_to", value, self.shape))
-            return
-        raise Untraceable("writing into part of an array")
+        from .symbolic_indexing import write
 
-    def _become(self, other: SymbolicArray) -> SymbolicArray:
-        if self.view:
-            raise Untraceable("writing into an array that has views")
-        moved = _fit(other, self.places)
-        self.tensor = moved
+        write(self, index, value)
+
+    def _become(self, other: Any) -> SymbolicArray:
+        self.tensor = fitted(lift(other), self.places)
         return self
 
 
-def _pointwise(node: t.Tensor, old: t.Tensor, new: t.Tensor) -> t.Tensor:
-    """Put ``new`` for ``old`` where it is reached through entry-by-entry operations alone."""
-    if node is old:
-        return new
-    if isinstance(node, t.Map):
-        return t.map_function(node.function, *(_pointwise(each, old, new) for each in node.arguments))
-    if isinstance(node, t.Contract) and not node.summed:
-        return t.multiply(*(_pointwise(each, old, new) for each in node.factors))
-    return node
+def regrouped(places: Sequence[Place], shape: Sequence[Any]) -> list[Place]:
+    """Return the positions of a reshape: the axes in order, grouped so that the lengths are those wanted."""
+    wanted = list(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else list(shape)
+    sizes = [n.expr if isinstance(n, SymbolicSize) else sympy.Integer(int(n)) for n in wanted]
+    whole = sympy.Mul(*(size_of(p) for p in places))
+    if sympy.Integer(-1) in sizes:
+        rest = sympy.Mul(*(n for n in sizes if n != -1))
+        if sympy.denom(sympy.cancel(whole / rest)) != 1:
+            _meet(places, sizes)
+        sizes[sizes.index(sympy.Integer(-1))] = SymbolicSize(whole)._quotient(SymbolicSize(rest))
+    left = [a for a in axes_of(places) if a.size != 1]
+    grouped: list[Place] = []
+    for k, n in enumerate(sizes):
+        group: list[t.Axis] = []
+        while (have := sympy.expand(sympy.Mul(*(a.size for a in group)))) != sympy.expand(n):
+            if not left:
+                _mismatch(have, n)
+            following = sympy.expand(have * left[0].size)
+            if following != sympy.expand(n) and sympy.denom(sympy.cancel(n / following)) != 1:
+                _split(left[0].size, have, n, sizes[k + 1 :])
+            group.append(left.pop(0))
+        grouped.append(tuple(group))
+    if left:
+        _mismatch(whole, sympy.Mul(*sizes))
+    return grouped
 
 
-def _fit(other: SymbolicArray, places: Sequence[Place]) -> t.Tensor:
+def _meet(places: Sequence[Place], sizes: Sequence[sympy.Expr]) -> None:
+    """Demand that the lengths before and after the −1 of a reshape are those of the array's own axes."""
+    spot = list(sizes).index(sympy.Integer(-1))
+    own = [size_of(p) for p in places]
+    pairs = list(zip(own, sizes[:spot], strict=False)) + list(zip(own[::-1], sizes[:spot:-1], strict=False))
+    for have, wanted in pairs:
+        if sympy.expand(have - wanted) != 0 and value_of(have) == value_of(wanted):
+            raise SizesDiffer(sympy.expand(have), sympy.expand(wanted))
+
+
+def _mismatch(have: sympy.Expr, wanted: sympy.Expr) -> None:
+    have, wanted = sympy.expand(have), sympy.expand(wanted)
+    if have == wanted:
+        raise Untraceable("reshape")
+    raise SizesDiffer(have, wanted)
+
+
+def _split(size: sympy.Expr, have: sympy.Expr, wanted: sympy.Expr, following: Sequence[sympy.Expr]) -> None:
+    """Demand that an axis is a product: the part that completes ``wanted``, and what is left of it."""
+    first = sympy.cancel(wanted / have)
+    if value_of(size) == value_of(first):
+        raise SizesDiffer(size, sympy.expand(first))
+    rest = sympy.cancel(size / first)
+    if sympy.denom(first) != 1:
+        raise Untraceable("reshape")
+    if sympy.denom(rest) == 1:
+        raise ProductNeeded(size, (first, sympy.expand(rest)))
+    parts, total = [sympy.expand(first)], sympy.expand(first)
+    for n in following:  # x (D) as (C, H, W): D is their product
+        if SymbolicSize(total)._gap(SymbolicSize(size)) == 0:
+            break
+        parts.append(n)
+        total = sympy.expand(total * n)
+        if value_of(total) == value_of(size):
+            break
+    raise ProductNeeded(size, parts)
+
+
+def fitted(other: SymbolicArray, places: Sequence[Place]) -> t.Tensor:
     """Return other's tensor with the axes of ``places`` (same shape up to broadcasting)."""
-    if other.ndim > len(places):
+    extra = other.ndim - len(places)
+    if extra > 0 and any(other.places[:extra]):
         raise Untraceable("an in-place operation that changes the shape")
-    mapping, tail = {}, list(places)[len(places) - other.ndim :]
-    for mine, target in zip(other.places, tail, strict=True):
-        if mine is None:
+    mapping: dict[str, str] = {}
+    own = other.places[max(extra, 0) :]
+    for mine, target in zip(own, list(places)[len(places) - len(own) :], strict=True):
+        if not mine:
             continue
-        if target is None:
+        if not target:
             raise Untraceable("an in-place operation that changes the shape")
-        if mine.size != target.size:
-            raise SizesDiffer(mine.size, target.size)
-        mapping[mine.name] = target.name
-    return other.tensor.rename(mapping).expand([p for p in places if p is not None])
+        same_place(mine, target)
+        mapping |= {a.name: b.name for a, b in zip(mine, target, strict=True)}
+    return other.tensor.rename(mapping).expand(axes_of(places))
+
+
+def same_place(a: Place, b: Place) -> None:
+    """Demand that two positions have one length, and are one product."""
+    if tuple(x.size for x in a) == tuple(x.size for x in b):
+        return
+    if size_of(a) != size_of(b) and sympy.expand(size_of(a) - size_of(b)) != 0:
+        if len(a) == 1 < len(b) and a[0].size.is_Symbol:
+            raise ProductNeeded(a[0].size, [x.size for x in b])
+        if len(b) == 1 < len(a) and b[0].size.is_Symbol:
+            raise ProductNeeded(b[0].size, [x.size for x in a])
+        raise SizesDiffer(sympy.expand(size_of(a)), sympy.expand(size_of(b)))
+    if len(a) == 1 < len(b):
+        raise ProductNeeded(a[0].size, [x.size for x in b])
+    if len(b) == 1 < len(a):
+        raise ProductNeeded(b[0].size, [x.size for x in a])
+    raise Untraceable("an axis split in two ways")
 
 
 # Tracing sessions ----------------------------------------------------------------------------------------------------
 class Session:
     """The field of symbols that stands in for the balls: what exact_scalars' trace calls ``symbolic``."""
 
-    def __init__(self) -> None:
+    def __init__(self, values: Mapping[sympy.Expr, int] | None = None) -> None:
         self.classes: dict[str, sympy.Expr] = {}
+        self.values = dict(values or {})
+        self.long_enough = False  # slices that fit at the example, and are assumed to
 
     def lift(self, value: Any) -> Any:
         return lift(value)
@@ -411,7 +435,8 @@ class Session:
         return lift(0).__array_ufunc__(ufunc, method, *inputs, **keywords)
 
 
-def _session() -> Session:
+def session() -> Session:
+    """Return the session of the trace that runs."""
     from .exact_scalars import trace
 
     current = trace().symbolic
@@ -420,37 +445,68 @@ def _session() -> Session:
 
 
 def lift(value: Any) -> SymbolicArray:
-    """Return a symbolic array of a number, a size, or a short list of numbers."""
+    """Return a symbolic array of a number, a size, a list of arrays, or a small array of numbers."""
     if isinstance(value, SymbolicArray):
+        if value.selected is not None:
+            raise Untraceable("entries chosen by a mask")
         return value
     if isinstance(value, SymbolicSize):
         return value._array()
+    if isinstance(value, (SymbolicRange, range)):
+        return call("arange", value.stop) if isinstance(value, SymbolicRange) else lift(np.array(value))
     if isinstance(value, Element):
         raise Untraceable("a number made by exact arithmetic")
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
-    if isinstance(value, (np.ndarray, list, tuple)):
-        raise Untraceable("an array of numbers in the code")
+    if isinstance(value, (list, tuple)):
+        if any(isinstance(each, (SymbolicArray, SymbolicSize, list, tuple)) for each in value):
+            return call("stack", [lift(each) for each in value])
+        value = np.asarray(value)
+    if isinstance(value, np.ndarray):
+        return _numbers(value)
     return SymbolicArray(make.Scalar(constant(value)), ())
+
+
+def _numbers(array: np.ndarray[Any, Any]) -> SymbolicArray:
+    """Return an array of numbers over axes of fixed length, entry by entry."""
+    from ..theory.places import place
+
+    if array.dtype.kind not in "fiub" or array.size > MOST_NUMBERS or not array.size:
+        raise Untraceable("an array of numbers in the code")
+    if (array == array.flat[0]).all():
+        return call("full", tuple(array.shape), array.flat[0].item())
+    places: list[Place] = [() if n == 1 else (t.fresh_axis(n),) for n in array.shape]
+    terms = []
+    for spot in np.ndindex(*array.shape):
+        if array[spot] != 0:
+            spots = [place(p[0], None, k) for k, p in zip(spot, places, strict=True) if p]
+            terms.append(t.multiply(make.Scalar(constant(array[spot].item())), *spots))
+    kind = "mask" if array.dtype.kind == "b" else "real"
+    return SymbolicArray(t.add(*terms).expand(axes_of(places)), places, kind)
 
 
 def aligned(*values: Any) -> tuple[list[t.Tensor], tuple[Place, ...]]:
     """Broadcast by position: return the tensors over common axes, and these."""
     arrays = [lift(v) for v in values]
     ndim = max(a.ndim for a in arrays)
-    common: list[Place] = [None] * ndim
+    common: list[Place] = [()] * ndim
     for a in arrays:
         for k, place in enumerate(a.places, start=ndim - a.ndim):
-            if place is None:
+            if not place:
                 continue
-            if common[k] is None:
-                common[k] = t.fresh_axis(place.size) if place.name in {c.name for c in common if c} else place
-            elif common[k].size != place.size:  # type: ignore[union-attr]
-                raise SizesDiffer(common[k].size, place.size)  # type: ignore[union-attr]
+            if not common[k]:
+                taken = {x.name for x in axes_of(common)}
+                common[k] = tuple(t.fresh_axis(x.size) if x.name in taken else x for x in place)
+            else:
+                same_place(common[k], place)
     tensors = []
     for a in arrays:
-        places = common[ndim - a.ndim :]
-        mapping = {p.name: c.name for p, c in zip(a.places, places, strict=True) if p is not None and c is not None}
+        mapping = {
+            x.name: y.name
+            for p, c in zip(a.places, common[ndim - a.ndim :], strict=True)
+            if p
+            for x, y in zip(p, c, strict=True)
+        }
         tensors.append(a.tensor.rename(mapping))
     return tensors, tuple(common)
 
@@ -464,9 +520,16 @@ def call(name: str, *args: Any, **keywords: Any) -> Any:
     keywords = {
         n: v
         for n, v in keywords.items()
-        if n not in ("dtype", "order", "subok", "out", "copy") or (n == "out" and v is not None)
+        if n not in ("dtype", "order", "subok", "out", "copy", "casting") or (n == "out" and v is not None)
     }
-    return TABLE[name](*args, **keywords)
+    target = keywords.pop("out", None)
+    result = TABLE[name](*args, **keywords)
+    if target is not None:
+        target = target[0] if isinstance(target, tuple) else target
+        if not isinstance(target, SymbolicArray):
+            raise Untraceable("out= names an array from outside")
+        return target._become(result)
+    return result
 
 
 def _operators() -> None:
@@ -481,7 +544,7 @@ def _operators() -> None:
     for word, name in pairs.items():
         setattr(SymbolicArray, f"__{word}__", lambda self, other, name=name: call(name, self, other))
         setattr(SymbolicArray, f"__r{word}__", lambda self, other, name=name: call(name, other, self))
-        setattr(SymbolicArray, f"__i{word}__", lambda self, other, name=name: self._become(call(name, self, other)))
+        setattr(SymbolicArray, f"__i{word}__", lambda self, other, name=name: _in_place(self, name, other))
     words = {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal"}
     words |= {"and": "logical_and", "or": "logical_or"}
     for word, name in words.items():
@@ -491,9 +554,40 @@ def _operators() -> None:
     setattr(SymbolicArray, "__abs__", lambda self: call("absolute", self))  # noqa: B010
     setattr(SymbolicArray, "__invert__", lambda self: call("logical_not", self))  # noqa: B010
     setattr(SymbolicArray, "__pos__", lambda self: self)  # noqa: B010
-    for method in ["sum", "mean", "var", "std", "max", "min", "clip"]:
+    for method in [
+        "sum",
+        "mean",
+        "var",
+        "std",
+        "max",
+        "min",
+        "clip",
+        "cumsum",
+        "prod",
+        "argmax",
+        "argmin",
+        "diagonal",
+        "trace",
+    ]:
         setattr(SymbolicArray, method, lambda self, *a, method=method, **k: call(method, self, *a, **k))
 
 
+def _in_place(target: SymbolicArray, name: str, other: Any) -> SymbolicArray:
+    if target.ndim == 0 and target.base is None:
+        return call(name, target, other)  # a NumPy number is not changed in place
+    if target.selected is not None:
+        if lift(other).ndim:
+            raise Untraceable("entries chosen by a mask")
+        plain = SymbolicArray(target.tensor, target.places)
+        target.tensor = fitted(call(name, plain, other), target.places)
+        return target
+    target.wrote = target.base is not None
+    if target.labels is not None and name in ("add", "subtract"):
+        step = lift(other) if name == "add" else call("negative", lift(other))
+        target.change = step if target.change is None else call("add", target.change, step)
+    elif target.labels is not None:
+        target.labels = None
+    return target._become(call(name, target, other))
+
+
 _operators()
-Shape = Mapping[str, Any]
