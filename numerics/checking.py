@@ -261,7 +261,7 @@ def _prove(subject: Subject, sampler: Sampler, evidence: Evidence) -> Proof | No
         return None
     from .proving import prove
 
-    return prove(subject, sampler)
+    return prove(subject, sampler, evidence.refuted)
 
 
 AT_SHAPES = "PROVED at these shapes"

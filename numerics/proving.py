@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,8 +51,11 @@ class Proof:
         return not self.missing
 
 
-def prove(subject: Subject, sampler: Sampler) -> Proof:
-    """Prove the gradients for all shapes; what cannot be traced is in ``missing`` with the reason."""
+def prove(subject: Subject, sampler: Sampler, refuted: Collection[str] = ()) -> Proof:
+    """Prove the gradients for all shapes; what cannot be traced is in ``missing`` with the reason.
+
+    The names in ``refuted`` are known to be wrong: no time is spent on them.
+    """
     proved: dict[str, str] = {}
     missing: dict[str, str] = {}
     facts, grade = "", ALL_SHAPES
@@ -63,7 +66,7 @@ def prove(subject: Subject, sampler: Sampler) -> Proof:
     for words in settings:
         try:
             with Work.until(deadline):
-                found, given, conditions = _prove_once(subject, sampler, words, deadline)
+                found, given, conditions = _prove_once(subject, sampler, words, deadline, refuted)
         except Exception as error:  # whatever the tracer cannot do leaves the verdict to the exact runs
             reason = f"not traced: {_said(error)}"
             return Proof({}, dict.fromkeys(subject.wrt, reason), reason)
@@ -100,12 +103,12 @@ def _valid(subject: Subject, sampler: Sampler, words: Mapping[str, Any]) -> bool
 
 
 def _prove_once(
-    subject: Subject, sampler: Sampler, words: Mapping[str, Any], deadline: float
+    subject: Subject, sampler: Sampler, words: Mapping[str, Any], deadline: float, refuted: Collection[str] = ()
 ) -> tuple[dict[str, str], str, list[str]]:
     sizes = Sizes({k.name: k.shape for k in sampler.kinds})
     for _ in range(DEMANDS):
         try:
-            return _traced(subject, sampler, sizes, words, deadline)
+            return _traced(subject, sampler, sizes, words, deadline, refuted)
         except Demand as demand:
             sizes.grant(demand)
         if time.process_time() > deadline:
@@ -147,7 +150,12 @@ def _options(sampler: Sampler, words: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _traced(
-    subject: Subject, sampler: Sampler, sizes: Sizes, words: Mapping[str, Any], deadline: float
+    subject: Subject,
+    sampler: Sampler,
+    sizes: Sizes,
+    words: Mapping[str, Any],
+    deadline: float,
+    refuted: Collection[str],
 ) -> tuple[dict[str, str], str, list[str]]:
     session = Session(sizes.values)
     with exact_arithmetic(symbolic=session):
@@ -174,6 +182,9 @@ def _traced(
     abstraction = Abstraction()
     found: dict[str, str] = {}
     for name in subject.wrt:
+        if name in refuted:
+            found[name] = "refuted at a point"
+            continue
         places = sizes.axes(table[name])
         if name in true:  # the derived gradient carries the axes of the input's first occurrence
             first = inputs(tensor)[name].indices

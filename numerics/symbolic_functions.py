@@ -456,16 +456,23 @@ def _split(a: Any, sections: Any, axis: Any = 0) -> list[SymbolicArray]:
     return found
 
 
+def _pad_pairs(width: Any, ndim: int) -> list[tuple[Any, Any]]:
+    """Return before and after for each axis, from a number, one pair, or a pair (or a number) for each axis."""
+    if not isinstance(width, (tuple, list)):
+        return [(width, width)] * ndim
+    if len(width) <= 2 and not isinstance(width[0], (tuple, list)):
+        return [(width[0], width[-1])] * ndim
+    pairs = [each if isinstance(each, (tuple, list)) else (each,) for each in width]
+    pairs = pairs * ndim if len(pairs) == 1 else pairs
+    return [(each[0], each[-1]) for each in pairs]
+
+
 def _pad(a: Any, width: Any, mode: str = "constant", constant_values: Any = 0) -> SymbolicArray:
     if mode != "constant" or constant_values not in (0, 0.0):
         raise Untraceable(f"np.pad of another kind than zeros ({mode})")
     a = lift(a)
-    pairs = [width] * a.ndim if isinstance(width, int) else list(width)
-    pairs = [(p, p) if isinstance(p, int) else tuple(p) * (2 if len(p) == 1 else 1) for p in pairs]
-    if len(pairs) == 1 or (len(pairs) == 2 and isinstance(width, (tuple, list)) and isinstance(width[0], int)):
-        pairs = [tuple(width) if isinstance(width[0], int) else pairs[0]] * a.ndim
     tensor, places = a.tensor.expand(axes_of(a.places)), list(a.places)
-    for k, (before, after) in enumerate(pairs):
+    for k, (before, after) in enumerate(_pad_pairs(width, a.ndim)):
         low, high = _sizes((before, after))
         if low == high == 0:
             continue

@@ -106,13 +106,11 @@ MISTAKES = [(title, mistake) for title, (_, row) in ROWS.items() for mistake in 
 
 
 @pytest.mark.parametrize(("title", "mistake"), MISTAKES, ids=[f"{t}: {m}" for t, m in MISTAKES])
-def test_mistake_is_refuted_and_not_proved(title, mistake):
+def test_mistake_is_refuted(title, mistake):
     name, row = ROWS[title]
     task = prepared(load(name, *row[5][mistake]), row)
-    evidence = gather(task.subject, [task.sampler.point(seed) for seed in range(2)])
+    evidence = gather(task.subject, [task.sampler.point(seed, vary=seed > 0) for seed in range(2)])
     assert evidence.refuted, evidence
-    if row[4] in ("all", "axes"):
-        assert not set(prove(task.subject, task.sampler).proved) & set(evidence.refuted)
 
 
 @pytest.mark.slow

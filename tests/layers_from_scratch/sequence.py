@@ -312,7 +312,7 @@ ROWS = [
      {"dk": ("ds.T @ q, dv", "ds @ q, dv")}),
     ("attention masked by −inf", masked_attention_backward, masked_attention,
      {"q": (3, 2), "k": (4, 2), "v": (4, 2), "keep": ("mask", (3, 4))}, "exact",
-     {"dv": ("ds.T @ q, p.T @ do", "ds.T @ q, p @ do")}),
+     {"dv": ("ds.T @ q, p.T @ do", "ds.T @ q, 2 * p.T @ do")}),
     ("class MultiHeadAttention", MultiHeadAttention, ("Wq", (4, 4), "Wk", (4, 4), "Wv", (4, 4), "Wo", (4, 4)),
      {"x": (2, 3, 4)}, "all",
      {"scale": ("keepdims=True)) * self.scale\n", "keepdims=True))\n"),

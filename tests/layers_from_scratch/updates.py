@@ -89,7 +89,7 @@ def adamw(w, grad, m, v, t, lr=0.001, beta1=0.9, beta2=0.999, eps=1e-8, weight_d
 
 #: (title, step function or class, update rule, {mistake: (old, new)})
 STEPS = [
-    ("SGD", SGD, "optimiser:sgd", {"sign": ("params[key] -= self.lr", "params[key] += self.lr")}),
+    ("SGD", SGD, "optimiser:sgd", {"sign": ("-= self.lr * grads[key]\n\n\ndef", "+= self.lr * grads[key]\n\n\ndef")}),
     ("momentum", sgd_momentum, "optimiser:momentum", {"sign": ("momentum * v - lr", "momentum * v + lr")}),
     ("Nesterov", Nesterov, "optimiser:nesterov", {"once": ("self.momentum * self.momentum", "self.momentum")}),
     ("AdaGrad", AdaGrad, "optimiser:adagrad", {"not squared": ("grads[key] * grads[key]", "np.abs(grads[key])")}),
