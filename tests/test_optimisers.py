@@ -146,7 +146,6 @@ TORCH = {
     "sgd": ("SGD", {}),
     "momentum": ("SGD", {"momentum": "momentum"}),
     "nesterov": ("SGD", {"momentum": "momentum"}),
-    "adagrad": ("Adagrad", {"epsilon": "eps"}),
     "rmsprop": ("RMSprop", {"decay": "alpha", "epsilon": "eps"}),
     "adam": ("Adam", {"epsilon": "eps"}),
     "adamw": ("AdamW", {"epsilon": "eps", "weight_decay": "weight_decay"}),

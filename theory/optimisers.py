@@ -165,13 +165,6 @@ _ROWS = (
         "Nesterov, Soviet Math. Doklady 27 (1983); Sutskever et al., ICML 2013, here with θ at the look-ahead point",
     ),
     Optimiser(
-        "adagrad",
-        "AdaGrad",
-        ((v, v + g**2), (theta, theta - eta * g / (sqrt(v) + epsilon))),
-        {eta: Rational(1, 100), epsilon: _SMALL},
-        "Duchi, Hazan & Singer, Adaptive subgradient methods, J. Mach. Learn. Res. 12 (2011)",
-    ),
-    Optimiser(
         "rmsprop",
         "RMSProp",
         ((v, alpha * v + (1 - alpha) * g**2), (theta, theta - eta * g / (sqrt(v) + epsilon))),

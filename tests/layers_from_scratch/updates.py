@@ -33,19 +33,6 @@ class Nesterov:
             self.v[key] -= self.lr * grads[key]
 
 
-class AdaGrad:
-    def __init__(self, lr=0.01):
-        self.lr = lr
-        self.h = None
-
-    def update(self, params, grads):
-        if self.h is None:
-            self.h = {key: np.zeros_like(val) for key, val in params.items()}
-        for key in params:
-            self.h[key] += grads[key] * grads[key]
-            params[key] -= self.lr * grads[key] / (np.sqrt(self.h[key]) + 1e-8)
-
-
 class RMSProp:
     def __init__(self, lr=0.01, decay_rate=0.99):
         self.lr, self.decay_rate, self.h = lr, decay_rate, None
@@ -92,7 +79,6 @@ STEPS = [
     ("SGD", SGD, "optimiser:sgd", {"sign": ("-= self.lr * grads[key]\n\n\ndef", "+= self.lr * grads[key]\n\n\ndef")}),
     ("momentum", sgd_momentum, "optimiser:momentum", {"sign": ("momentum * v - lr", "momentum * v + lr")}),
     ("Nesterov", Nesterov, "optimiser:nesterov", {"once": ("self.momentum * self.momentum", "self.momentum")}),
-    ("AdaGrad", AdaGrad, "optimiser:adagrad", {"not squared": ("grads[key] * grads[key]", "np.abs(grads[key])")}),
     ("RMSProp", RMSProp, "optimiser:rmsprop", {"decay": ("(1 - self.decay_rate)", "self.decay_rate")}),
     ("Adam", Adam, "optimiser:adam", {"no correction": ("v_hat = self.v[k] / (1 - self.beta2**self.t)",
                                                        "v_hat = self.v[k]")}),
