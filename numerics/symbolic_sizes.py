@@ -312,7 +312,7 @@ class Sizes:
         """Return the axes of an input, per position the tuple whose product it is."""
         return [
             tuple(
-                t.axis(f"{kind.name.lower()}_{k}" + (f"_{i}" if i else ""), size)
+                t.axis(f"{kind.name}.{k}" + (f".{i}" if i else ""), size)  # no fresh axis is called so
                 for i, size in enumerate(self.parts.get((kind.name, k), ()))
             )
             for k in range(len(kind.shape))
