@@ -95,6 +95,20 @@ class _Float(metaclass=_Floating):
     pass
 
 
+class _ArrayType(type):
+    """The stand-in for ``np.ndarray`` in ``isinstance``: symbolic arrays are arrays too."""
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, np.ndarray) or hasattr(value, "places")
+
+    def __call__(cls, shape: Any, dtype: Any = float, **_: Any) -> Any:
+        return _Module(np, _NUMPY_ANSWERS, _submodule).empty(shape, dtype)
+
+
+class _Array(metaclass=_ArrayType):
+    pass
+
+
 def _length(value: Any) -> Any:
     symbolic = trace().symbolic is not None and hasattr(value, "places")
     return value.shape[0] if symbolic or (isinstance(value, ExactArray) and value.ndim) else builtins.len(value)
@@ -207,6 +221,7 @@ _NUMPY_ANSWERS: dict[str, Any] = {
     "pi": _Constant(_pi),
     "e": _Constant(_e),
     "euler_gamma": _Constant(lambda: lift(__import__("flint").arb.const_euler())),
+    "ndarray": _Array,
     "float64": _Float,
     "float32": _Float,
     "float16": _Float,

@@ -196,3 +196,26 @@ def test_what_is_not_traced_is_named(forward, word):
     proof = prove(task.subject, task.sampler)
     assert not proof.proved
     assert word in proof.why
+
+
+def _asserting(x, W):
+    assert isinstance(x, np.ndarray), "an array, please"
+    assert x.ndim == 2
+    assert x.shape[1] == W.shape[0], f"{x.shape} does not fit {W.shape}"
+    try:
+        z = np.matmul(x, W).astype(np.float64)
+    except ValueError:
+        raise RuntimeError("shapes") from None
+    return np.float64(2) * z
+
+
+def _asserting_backward(d, x, W):
+    np.testing.assert_equal(d.shape, (x.shape[0], W.shape[1]))
+    return 2 * d.dot(W.T), np.float64(2.0) * x.T.dot(d)
+
+
+def test_assertions_conversions_and_handlers_are_no_obstacle():
+    task = prepare(_asserting_backward, forward=_asserting, shapes={"x": (2, 3), "W": (3, 4)})
+    proof = prove(task.subject, task.sampler)
+    assert proof.complete, proof.missing
+    assert proof.grade == "PROVED for all shapes"
