@@ -72,7 +72,7 @@ def test_linear_solve_backward():
 
     shapes = {"a": (3, 3), "b": (3, 2)}
     result = check(backward, forward=forward, shapes=shapes)
-    assert result.formula.grade == "PROVED at these shapes", str(result)
+    assert result.formula.grade.startswith("PROVED"), str(result)
 
     def wrong(dy, a, b):
         da, db = backward(dy, a, b)
@@ -204,9 +204,9 @@ def lstm_backward(dy, x, h, c, W, U, b):
     ],
     ids=["max pool", "convolution", "LSTM", "three-layer network"],
 )  # fmt: skip
-def test_from_scratch_layers_are_proved_at_their_shapes(backward, forward, inputs, wrt):
+def test_from_scratch_layers_are_proved(backward, forward, inputs, wrt):
     result = check(backward, forward=forward, inputs=inputs, wrt=wrt)
-    assert result.formula.grade == "PROVED at these shapes", str(result)
+    assert result.formula.grade.startswith("PROVED"), str(result)
     assert not result.domain.failed
     assert not result.contract.failed
 
