@@ -27,6 +27,8 @@ from .kernels import Kernel, kernel
 
 #: Threads of a block, and the most blocks for each of the GPU's processors: beyond, a thread does several packs.
 THREADS, BLOCKS_PER_PROCESSOR = 256, 32
+#: Floats of 16 bits: stored so, computed in float32. bfloat16 is for PyTorch's tensors: NumPy has no such dtype.
+HALVES = ("float16", "bfloat16")
 #: Bytes of one access.
 ACCESS = 16
 
@@ -66,6 +68,8 @@ class CudaKernel(Kernel):
         """A NumPy array, or what becomes one, by way of the GPU."""
         if any(out is not None and library_of(out) is not None for out in outs):
             raise InputError("x lies in the computer's memory and out on the GPU: both must lie on the same side")
+        if self.dtype == "bfloat16":
+            raise InputError(f"a bfloat16 kernel takes PyTorch tensors on the GPU, not {type(x).__name__}")
         array = as_input(x, self.dtype, "x")
         targets = [
             np.empty_like(array) if out is None else check_out(out, array.shape, self.dtype, "out") for out in outs
@@ -79,19 +83,27 @@ class CudaKernel(Kernel):
 
     def path_of(self, orders: tuple[int, ...] = (0,)) -> Path:
         """The file that computes these derivatives together; written if it is not there."""
-        if self.precision != "fast":
+        if self.precision != "fast" and self.dtype not in HALVES:
             return super().path_of(orders)
         from .fast import fast_source
         from .targets.cuda import print_source
 
         if not self.arithmetic(orders).startswith("float32"):
             return kernel(self.activation, self.dtype, self.target).path_of(orders)
-        text = fast_source(self.activation, orders, printer=print_source)
-        title = f"{self.activation.name}_{'_'.join(f'd{n}' for n in orders)}_fast_{self.target}"
+
+        def printed(program: Any, **options: Any) -> str:
+            return print_source(program, **(options | {"dtype": self.dtype}))
+
+        text = fast_source(self.activation, orders, printer=printed)
+        title = f"{self.activation.name}_{'_'.join(f'd{n}' for n in orders)}_{self.dtype}_single_{self.target}"
         path = cache_directory() / file_name(title, text)
         if not path.exists():
             write_once(path, text)
         return path
+
+    def arithmetic(self, orders: tuple[int, ...] = (0, 1)) -> str:
+        """What the steps are computed in, with the reason where a fast form was refused; float32 for 16-bit floats."""
+        return "float32" if self.dtype in HALVES else super().arithmetic(orders)
 
     def _module(self, orders: tuple[int, ...]) -> Any:
         """The loaded file of these derivatives; looked up once, because naming it takes longer than running it."""
@@ -314,7 +326,7 @@ def ptx_of(run: Callable[..., None], dtype: str, arrays: int, capability: tuple[
 
     if find_spec("numba_cuda") is None:
         raise Unsupported("intermediate code needs numba-cuda: pip install 'backproof[cuda]'")
-    signature = (getattr(types, dtype)[::1],) * arrays + (types.int64,)
+    signature = (getattr(types, "int16" if dtype == "bfloat16" else dtype)[::1],) * arrays + (types.int64,)
     with _compiling_for(capability):
         code, _ = cuda.compile_ptx(run.py_func, signature, cc=capability)  # type: ignore[attr-defined]
     return str(code)

@@ -228,6 +228,20 @@ def wide_{name}(x):
 '''
 
 
+_HALF = """
+def to_float16(v):
+    return np.float16(v)
+
+def from_bfloat16(x):
+    return single_from_bits(numba.int32(numba.int32(x) << 16))
+
+def to_bfloat16(v):
+    bits = bits32(v)
+    rounded = numba.int16((bits + 32767 + ((bits >> 16) & 1)) >> 16)
+    return rounded if v == v else numba.int16(32704)
+"""
+
+
 def _two_over_pi() -> tuple[str, ...]:
     """2/π in four words of 64 bits, the first 16 bits of them zero."""
     from flint import arb, ctx
@@ -240,7 +254,7 @@ def _two_over_pi() -> tuple[str, ...]:
 def _wide_source() -> str:
     sine = _WIDE.format(name="sin", chosen="c if n & 1 else s", turned="(n & 2)", signed="-far if x < 0.0 else far")
     cosine = _WIDE.format(name="cos", chosen="s if n & 1 else c", turned="((n + 1) & 2)", signed="far")
-    return _REDUCTION.format(*_two_over_pi()) + sine + cosine
+    return _REDUCTION.format(*_two_over_pi()) + sine + cosine + _HALF
 
 
 # ----------------------------------------------------------------------------------------------------- device functions
@@ -275,7 +289,7 @@ def _definitions() -> dict[str, ast.FunctionDef]:
 
 def _compile(definitions: dict[str, ast.FunctionDef]) -> dict[str, Any]:
     # Integer products are written as calls of ``whole``, so that those that are left are products of floats.
-    space: dict[str, Any] = dict(PRIMITIVES) | {"math": math, "numba": numba, "whole": _whole_product()}
+    space: dict[str, Any] = dict(PRIMITIVES) | {"math": math, "np": np, "numba": numba, "whole": _whole_product()}
     for name, definition in definitions.items():
         tree = ast.fix_missing_locations(ast.Module([_RoundedProducts().visit(definition)], []))
         exec(compile(tree, elementary.__file__, "exec"), space)  # the package's own text

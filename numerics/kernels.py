@@ -249,10 +249,10 @@ def kernel(
 ) -> Kernel:
     """The kernel of an activation: a row's name, a formula in x, or a SymPy expression.
 
-    ``dtype`` is "float64" or "float32", on the CPU "float16" or "bfloat16" too (:mod:`.half`); ``target`` is "cpu"
-    (Numba), "cuda" (numba-cuda) or "numpy"; ``precision`` "default" or, for float32 on the CPU, "fast". Nothing is
-    compiled before it is called. Raises :class:`InputError` for an unknown name, dtype, target, precision or parameter,
-    :class:`Unsupported` for a formula that cannot be compiled.
+    ``dtype`` is "float64" or "float32", on the targets cpu (:mod:`.half`) and cuda "float16" or "bfloat16" too;
+    ``target`` is "cpu" (Numba), "cuda" (numba-cuda) or "numpy"; ``precision`` "default" or, for float32, "fast".
+    Nothing is compiled before it is called. Raises :class:`InputError` for an unknown name, dtype, target, precision or
+    parameter, :class:`Unsupported` for a formula that cannot be compiled.
 
     >>> k = kernel("relu", target="numpy")
     >>> k([-1.0, 0.0, 2.0])
@@ -261,7 +261,7 @@ def kernel(
     row = activation(spec, **parameters)
     name = np.dtype(dtype).name if dtype in (np.float32, np.float64) else str(dtype)
     lookup(TARGETS, target, "target")
-    lookup({**DTYPES, **dict.fromkeys(HALF)} if target == "cpu" else DTYPES, name, "dtype")
+    lookup(DTYPES if target == "numpy" else {**DTYPES, **dict.fromkeys(HALF)}, name, "dtype")
     lookup(dict.fromkeys(PRECISIONS), precision, "precision")
     if precision == "fast" and (name != "float32" or target == "numpy"):
         raise InputError(f"precision fast is for float32 on the targets cpu and cuda, not for {name} on {target}")

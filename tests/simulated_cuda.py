@@ -41,6 +41,33 @@ def row(name, dtype, precision):
         told(f"{name} {dtype} {precision} {order}", points, outs[order], expected[order])
 
 
+def half(name):
+    """16-bit floats: the results of float32, rounded to the nearest."""
+    points = np.linspace(-8, 8, 43).astype(np.float16)
+    expected = kernel(name, "float32").value_and_derivative(points.astype(np.float32))
+    for dtype, given in (
+        ("float16", points),
+        ("bfloat16", (points.astype(np.float32).view(np.int32) >> 16).astype("i2")),
+    ):
+        simulated = kernel(name, dtype, "cuda")
+        load(simulated.path_of((0, 1)))
+        outs = [np.zeros_like(given) for _ in range(2)]
+        if dtype == "bfloat16":
+            wide = (given.astype(np.int32) << 16).view(np.float32)
+            expected = kernel(name, "float32").value_and_derivative(wide)
+        load_module(simulated.path_of((0, 1))).run[1, 32](given, *outs, 5)
+        for order, (out, exact) in enumerate(zip(outs, expected, strict=True)):
+            if dtype == "float16":
+                told(f"{name} {dtype} {order}", points, out, exact.astype(np.float16))
+            else:
+                below = exact.view(np.int32) & -65536
+                near = [
+                    (b.view(np.float32), abs(b.view(np.float32).astype(float) - exact)) for b in (below, below + 65536)
+                ]
+                nearest = np.where(near[0][1] <= near[1][1], near[0][0], near[1][0])
+                told(f"{name} {dtype} {order}", points, (out.astype(np.int32) << 16).view(np.float32), nearest)
+
+
 def arrays():
     """NumPy arrays of any layout by way of the (simulated) GPU, and one entry at a time."""
     simulated, own = kernel("gelu", "float32", "cuda"), kernel("gelu", "float32")
@@ -116,6 +143,8 @@ if __name__ == "__main__":
         if argument in ACTIVATIONS:
             row(argument, "float32", "default")
             row(argument, "float64", "default")
+        elif argument.startswith("half:"):
+            half(argument.removeprefix("half:"))
         elif argument.startswith("fast:"):
             row(argument.removeprefix("fast:"), "float32", "fast")
         elif argument.startswith("update:"):

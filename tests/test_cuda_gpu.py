@@ -66,6 +66,16 @@ def test_arrays_of_other_libraries(library, change):
     assert _same(host(given), host(value))
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_sixteen_bits_by_pytorch(dtype):
+    torch = _torch()
+    x = torch.linspace(-8, 8, 1003, device="cuda").to(getattr(torch, dtype))
+    computed = kernel("gelu", dtype, "cuda")(x)
+    assert computed.dtype == x.dtype
+    exact = kernel("gelu", "float32")(x.float().cpu().numpy())
+    assert int((computed.cpu() != torch.from_numpy(exact).to(x.dtype)).sum()) <= 2  # float32 inside: near a tie
+
+
 def test_misaligned_views_and_shifted_outputs():
     cupy, k = _cupy(), kernel("gelu", "float32", "cuda")
     line = cupy.linspace(-3, 3, 1003, dtype=cupy.float32)

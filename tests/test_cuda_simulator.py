@@ -55,6 +55,13 @@ def test_float32_steps_equal_the_cpus(name):
     assert own == [[], [], []]
 
 
+@pytest.mark.parametrize("name", ["gelu", "tanh", "relu"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_sixteen_bits_are_float32s_results_rounded(name, dtype):
+    told = simulated("half:gelu", "half:tanh", "half:relu")
+    assert [told[f"{name} {dtype} {order}"]["differ"] for order in (0, 1)] == [[], []]
+
+
 @pytest.mark.parametrize("what", ["layout C", "layout F", "layout strided", "layout one", "out", "number", "each"])
 def test_arrays_of_any_layout(what):
     assert simulated("arrays")[what]["differ"] == []

@@ -118,6 +118,14 @@ def test_every_row_compiles_for_an_h100_in_float64(name):
 
 
 @needs_compiler
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_sixteen_bits_are_computed_in_float32(dtype):
+    found = _operations(kernel("tanh", dtype, "cuda").ptx((0, 1)))
+    assert not [o for o in found if "f64" in o]
+    assert [o for o in found if re.fullmatch(r"ld\.global\.v4\.\w16", o)]
+
+
+@needs_compiler
 def test_products_and_sums_are_fused_only_where_written():
     ptx = kernel("x*x + 3*x**3", "float64", "cuda").ptx((0,))
     written = kernel("x*x + 3*x**3", "float64", "cuda").path_of((0,)).read_text(encoding="utf-8")

@@ -16,7 +16,9 @@ from . import numba_cpu
 from .printing import INDENT, identifier, ordered, rounded
 
 #: Storage -> entries in an access of 16 bytes.
-LANES = {"float64": 2, "float32": 4}
+LANES = {"float64": 2, "float32": 4, "float16": 8, "bfloat16": 8}
+#: How a stored entry becomes a number, and a number an entry, where that is not a conversion by name.
+_READ, _WRITE = {"bfloat16": "from_bfloat16({0})"}, {"bfloat16": "to_bfloat16({0})", "float16": "to_float16({0})"}
 #: Where the device functions come from.
 _MODULE = f"{__package__.rsplit('.', 1)[0]}.device_functions"
 
@@ -99,13 +101,14 @@ def _entry(program: Program, table: Mapping[str, str], inputs: Mapping[str, str]
     """The device function of one entry."""
     names = numba_cpu.names_of(program, inputs)
     lines = ["@cuda.jit(device=True)", f"def entry({', '.join(inputs.values())}):"]
-    lines += [f"{INDENT}{text} = numba.{inside}({text})" for text in inputs.values()]
+    read, write = _READ.get(dtype, f"numba.{inside}({{0}})"), _WRITE.get(dtype, f"numba.{dtype}({{0}})")
+    lines += [f"{INDENT}{text} = {read.format(text)}" for text in inputs.values()]
     for place, node in ordered(program):
         if node.operation not in table:
             raise Unsupported(f"the CUDA target has no operation {node.operation!r}")
         operands = (_operand(program, names, o, inside) for o in node.operands)
         lines.append(f"{INDENT}{names[place]} = {table[node.operation].format(*operands)}")
-    results = [f"numba.{dtype}({_operand(program, names, place, inside)})" for place in program.outputs.values()]
+    results = [write.format(_operand(program, names, place, inside)) for place in program.outputs.values()]
     return [*lines, f"{INDENT}return {', '.join(results)}{',' if len(results) == 1 else ''}"]
 
 
