@@ -23,12 +23,10 @@ from .compiled import Array, as_input, check_out, file_name, load, write_once
 from .cuda_arrays import Library, View, interface_view, library_of
 from .cuda_launch import launch_compiled
 from .files import cache_directory
-from .kernels import Kernel, kernel
+from .kernels import HALF, Kernel, kernel
 
 #: Threads of a block, and the most blocks for each of the GPU's processors: beyond, a thread does several packs.
 THREADS, BLOCKS_PER_PROCESSOR = 256, 32
-#: Floats of 16 bits: stored so, computed in float32. bfloat16 is for PyTorch's tensors: NumPy has no such dtype.
-HALVES = ("float16", "bfloat16")
 #: Bytes of one access.
 ACCESS = 16
 
@@ -83,7 +81,7 @@ class CudaKernel(Kernel):
 
     def path_of(self, orders: tuple[int, ...] = (0,)) -> Path:
         """The file that computes these derivatives together; written if it is not there."""
-        if self.precision != "fast" and self.dtype not in HALVES:
+        if self.precision != "fast" and self.dtype not in HALF:
             return super().path_of(orders)
         from .fast import fast_source
         from .targets.cuda import print_source
@@ -103,7 +101,7 @@ class CudaKernel(Kernel):
 
     def arithmetic(self, orders: tuple[int, ...] = (0, 1)) -> str:
         """What the steps are computed in, with the reason where a fast form was refused; float32 for 16-bit floats."""
-        return "float32" if self.dtype in HALVES else super().arithmetic(orders)
+        return "float32" if self.dtype in HALF else super().arithmetic(orders)
 
     def _module(self, orders: tuple[int, ...]) -> Any:
         """The loaded file of these derivatives; looked up once, because naming it takes longer than running it."""

@@ -272,7 +272,7 @@ def kernel(
 
 
 def _kind(target: str, dtype: str) -> type[Kernel]:
-    if dtype in HALF:
+    if dtype in HALF and target == "cpu":
         from .half import HalfKernel
 
         return HalfKernel
