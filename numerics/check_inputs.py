@@ -131,7 +131,7 @@ def example_point(values: Mapping[str, Any] | None, sampler: Sampler, names: Seq
 def summing_to_one(rows: Any) -> Any:
     """Return probabilities as multiples of 2⁻⁴⁰ whose rows sum to one exactly, not up to the rounding of floats.
 
-    >>> summing_to_one(np.array([[0.1, 0.2, 0.7]])).sum() == 1
+    >>> bool(summing_to_one(np.array([[0.1, 0.2, 0.7]])).sum() == 1)
     True
     """
     rows = np.asarray(rows, dtype=float)

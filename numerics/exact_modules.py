@@ -356,12 +356,14 @@ def _is_library(module: Any) -> bool:
     if module is None:
         return True
     path = getattr(module, "__file__", None) or ""
-    return (
-        not path
-        or path.startswith(sysconfig.get_paths()["stdlib"])
-        or not {"site-packages", "dist-packages"}.isdisjoint(Path(path).parts)  # of any environment, an outer one too
-        or module.__name__.partition(".")[0] == "backproof"
-    )
+    return not path or _installed(path) or module.__name__.partition(".")[0] == "backproof"
+
+
+@functools.lru_cache(maxsize=4096)
+def _installed(path: str) -> bool:
+    """Tell whether a file belongs to Python or to an installed package of any environment, an outer one too."""
+    packages = {"site-packages", "dist-packages"}
+    return path.startswith(sysconfig.get_paths()["stdlib"]) or not packages.isdisjoint(Path(path).parts)
 
 
 def reachable_globals(function: Any) -> list[dict[str, Any]]:
