@@ -53,12 +53,13 @@ def distance(computed: Array, reference: Array) -> Array:
 def chosen(row: Activation, orders: tuple[int, ...]) -> tuple[Path, str]:
     """(the file that computes these derivatives, what it computes in and why)."""
     from .kernels import kernel
-    from .targets.numba_cpu import becomes_vectors
 
     candidate = _candidate(row, orders)
     verdict = candidate.with_suffix(".json")
     default = kernel(row, dtype="float32")
     if not verdict.exists():
+        from .targets.numba_cpu import becomes_vectors
+
         measured = _measured(candidate, default.path_of(orders), len(orders))
         vectors = becomes_vectors(_program(row, orders), SINGLE)
         write_once(verdict, json.dumps(measured | {"vectors": vectors}))

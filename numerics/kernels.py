@@ -109,14 +109,17 @@ class Kernel:
 
     def value_and_derivative(self, x: Any, out: tuple[Array | None, Array | None] | None = None) -> tuple[Any, Any]:
         """(f(x), f′(x)) in one pass."""
-        if self._is_plain(x):
-            if out is None:
+        if out is None:
+            if self._is_plain(x):
                 pair = np.empty_like(x), np.empty_like(x)
                 self._run((0, 1))(x, *pair)
                 return pair
-            if self._are_plain_outputs(x, out):
-                self._run((0, 1))(x, *out)
+        elif self._are_alike(x, out):
+            try:
+                self._runs[0, 1](x, out[0], out[1])
                 return out
+            except (KeyError, TypeError):  # not loaded yet, or not contiguous: compiled code looks before it computes
+                pass
         if out is not None and (not isinstance(out, tuple) or len(out) != 2):
             raise InputError("out of value_and_derivative must be a pair of arrays")
         value, derivative = self._evaluate((0, 1), x, out or (None, None))
@@ -150,13 +153,17 @@ class Kernel:
         flags = x.flags
         return x.dtype is DTYPE_OBJECTS[self.dtype] and flags.c_contiguous and flags.writeable
 
-    def _are_plain_outputs(self, x: Array, out: tuple[Any, ...]) -> bool:
-        """Whether ``out`` is a pair of plain arrays like ``x`` that own their memory, which therefore overlaps none."""
-        if type(out) is not tuple or len(out) != 2 or x is out[0] or x is out[1] or out[0] is out[1]:
+    def _are_alike(self, x: Any, out: tuple[Any, ...]) -> bool:
+        """Whether ``out`` is a pair of small arrays like ``x`` that own their memory, which therefore overlaps none."""
+        if type(out) is not tuple or len(out) != 2 or self.target != "cpu":
             return False
-        if x.base is not None or out[0].base is not None or out[1].base is not None:
+        value, derivative = out
+        if not (type(x) is type(value) is type(derivative) is np.ndarray) or x.size >= SMALLEST_SHARED:
             return False
-        return self._is_plain(out[0]) and self._is_plain(out[1]) and x.shape == out[0].shape == out[1].shape
+        if x is value or x is derivative or value is derivative or not x.shape == value.shape == derivative.shape:
+            return False
+        own = x.base is None and value.base is None and derivative.base is None
+        return own and x.dtype is value.dtype is derivative.dtype is DTYPE_OBJECTS[self.dtype]
 
     def _evaluate(self, orders: tuple[int, ...], x: Any, outs: Sequence[Array | None]) -> list[Any]:
         array = as_input(x, self.dtype, "x")
