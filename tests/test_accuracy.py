@@ -242,3 +242,15 @@ def test_command(capsys):
     assert run(["accuracy", "sigmoid", "--all"]) == 2
     assert run(["accuracy", "nope"]) == 2
     assert run(["accuracy"]) == 2
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("parameter", ["7/4", "1/3"])
+@pytest.mark.parametrize("name", [name for name, row in ACTIVATIONS.items() if row.parameters])
+def test_rows_with_parameters_keep_their_promise_at_odd_ones(name, parameter, dtype):
+    row = activation(name, **dict.fromkeys(map(str, ACTIVATIONS[name].parameters), parameter))
+    tiny = [s * 2.0**-k for k in (1, 5, 20, 60, 100) for s in (1, -1)]
+    points = [*tiny, *(s * v for v in (0.3, 0.7, 1.0, 1.75, 2.5, 9.0, 40.0) for s in (1, -1))]
+    for order in (0, 1):
+        found = measure_accuracy(row, dtype, order, points=points, target="numpy")
+        assert found.worst_ulp <= bound(row, dtype, order, "numpy"), found

@@ -206,3 +206,18 @@ def test_a_guarded_branch_does_not_overflow():
 def test_proof_points_reach_into_the_tails():
     assert max(proof.PROOF_POINTS) > 2**33
     assert min(abs(p) for p in proof.PROOF_POINTS) < Fraction(1, 2**59)
+
+
+#: Parameters that are no floats, above and below 1: exponents such as 4x/7 have no float for a coefficient.
+ODD_PARAMETERS = ("7/4", "3", "5/7")
+
+
+@pytest.mark.parametrize("parameter", ODD_PARAMETERS)
+@pytest.mark.parametrize("arithmetic", [SHORT, fused(DOUBLE)], ids=lambda a: a.name + "+" * a.fused)
+@pytest.mark.parametrize("name", [name for name, row in ACTIVATIONS.items() if row.parameters])
+def test_every_parametrised_row_is_stable_at_odd_parameters(name, arithmetic, parameter):
+    row = activation(name, **dict.fromkeys(map(str, ACTIVATIONS[name].parameters), parameter))
+    expressions = {f"d{n}": row.derivative(n) for n in range(3)}
+    stable = stable_program(expressions, arithmetic)
+    assert not stable.as_written
+    assert set(stable.proved_at) == set(expressions)

@@ -345,11 +345,18 @@ class HalfLineLowering:
             if powers == {t.symbol: 1}:
                 b = self.b
                 if self.arithmetic.fused:
-                    return b.op("decaying_expm1", b.op("neg", pair.hi))
-                small = b.op("expm1", b.op("neg", pair.hi))
+                    return self._shifted_expm1(b.op("decaying_expm1", b.op("neg", pair.hi)), pair)
+                small = self._shifted_expm1(b.op("expm1", b.op("neg", pair.hi)), pair)
                 large = b.op("sub", self.generator(t.symbol), b.constant(1))  # T ≤ ½: nothing cancels
                 return b.op("select", b.op("lt", pair.hi, b.constant(ALMOST_LOG_2)), small, large)
         return None
+
+    def _shifted_expm1(self, difference: int, pair: compensated.Pair) -> int:
+        """expm1(−hi − lo) = m − lo·(1 + m), m = expm1(−hi): lo is there where Q's coefficients are no floats (x/3)."""
+        b = self.b
+        if pair.lo is None:
+            return difference
+        return b.op("sub", difference, b.op("mul", pair.lo, b.op("add", difference, b.constant(1))))
 
     def _minus_erf(self, powers: Mapping[sympy.Symbol, int]) -> int | None:
         for argument, symbol in self.line.scaled.items():
