@@ -7,10 +7,11 @@ from typing import Any
 import click
 
 from ..theory.errors import InputError
+from .derive_backward import layer_command, loss_command
 from .derive_depth import command as derive_depth
 from .derive_equal import command as derive_equal
 from .derive_higher import DIRECT_ORDER, MAX_ORDER, higher_facts, higher_lines
-from .derive_layers import show_layers
+from .derive_network import network_command, recursion_command
 from .options import emit, json_option
 
 
@@ -120,153 +121,7 @@ def _primes(order: int) -> str:
 command.add_command(derive_equal)
 command.add_command(derive_depth)
 
-latex_option = click.option("--latex", is_flag=True, help="Print the formulas as LaTeX.")
-steps_option = click.option(
-    "--steps", is_flag=True, help="Show every rule that was used, before and after, with shapes."
-)
-source_option = click.option("--source", is_flag=True, help="Print NumPy source that runs as printed, instead.")
-
-
-@command.command("layer")
-@click.argument("name")
-@click.option("--wrt", metavar="INPUT", help="Only the gradient by this input (default: all of them).")
-@steps_option
-@source_option
-@latex_option
-@json_option
-def derive_layer(name: str, wrt: str | None, steps: bool, source: bool, latex: bool, as_json: bool) -> None:
-    """The gradients of a layer, derived from its forward pass; each simplified form is proved equal to the raw one.
-
-    \b
-    backproof derive layer batch_norm
-    backproof derive layer attention --wrt q --steps
-    """
-    from ..theory.layers import layer
-
-    row = layer(name)
-    found = [row.vjp(wrt)] if wrt is not None else list(row.gradients().values())
-    if source:
-        text = row.numpy_source() if wrt is None else found[0].numpy_source
-        emit({"name": row.name, "source": text}, as_json, text.rstrip())
-        return
-    data = {"name": row.name, "title": row.title, "citation": row.citation, "forward": _forward_text(row)}
-    _show_derivations(data, found, steps, latex, as_json)
-
-
-@command.command("loss")
-@click.argument("name")
-@click.option("--reduction", type=click.Choice(["none", "mean", "sum"]), default="none", show_default=True)
-@click.option("--any-target", is_flag=True, help="Do not use what is known of the targets (that they sum to one, say).")
-@steps_option
-@latex_option
-@json_option
-def derive_loss(name: str, reduction: str, any_target: bool, steps: bool, latex: bool, as_json: bool) -> None:
-    """The gradient of a loss by its prediction and, with its matching output activation, by the pre-activations.
-
-    \b
-    backproof derive loss softmax_cross_entropy
-    """
-    from ..theory.losses import loss
-
-    row = loss(name)
-    found = [row.gradient(reduction=reduction, assume=not any_target)]
-    if not row.from_logits and row.output != "identity":
-        found.append(row.gradient(reduction=reduction, assume=not any_target, through_output=True))
-    data = {"name": row.name, "title": row.title, "citation": row.citation, "kinks": row.kinks}
-    _show_derivations(data, found, steps, latex, as_json)
-
-
-@command.command("network")
-@click.argument("widths", metavar="WIDTHS|LAYERS")
-@click.option("--input", "shape", metavar="SHAPE", help="Shape of a sample for LAYERS: 784, 20x8 or 3x32x32.")
-@click.option("--activation", metavar="NAME|FORMULA", help="Hidden activation of WIDTHS (default: relu).")
-@click.option("--loss", default="softmax_cross_entropy", show_default=True, metavar="NAME", help="Loss.")
-@click.option("--reduction", type=click.Choice(["mean", "sum"]), default="mean", show_default=True)
-@steps_option
-@source_option
-@latex_option
-@json_option
-def derive_network(
-    widths: str,
-    shape: str | None,
-    activation: str | None,
-    loss: str,
-    reduction: str,
-    steps: bool,
-    source: bool,
-    latex: bool,
-    as_json: bool,
-) -> None:
-    """Every gradient of a network with its shape, and the parameter count: a perceptron's WIDTHS, or LAYERS as text.
-
-    \b
-    backproof derive network 784-256-128-10 --activation relu --loss softmax_cross_entropy
-    backproof derive network 4-16-3 --activation gelu --source
-    backproof derive network "conv(16,3) batch_norm relu max_pool(2) flatten dense(10)" --input 3x32x32
-    """
-    if any(letter.isalpha() for letter in widths):
-        if activation is not None or source or steps:
-            raise InputError("--activation, --steps and --source are for WIDTHS such as 784-256-128-10, not for layers")
-        show_layers(widths, shape, loss, reduction, latex, as_json)
-        return
-    if shape is not None:
-        raise InputError("--input is for layers such as conv(16,3) relu; WIDTHS begin with the input's width")
-    from ..theory.networks import network
-
-    net = network(widths, activation or "relu", loss, reduction)
-    if source:
-        text = net.numpy_source()
-        emit({"network": widths, "source": text}, as_json, text.rstrip())
-        return
-    count = f"{net.parameter_count:,} parameters; rows are samples; σ is {net.activation.name}"
-    data = {"name": "-".join(map(str, net.widths)), "title": f"{net.loss.title}; {count}"}
-    extra = {"parameter_count": net.parameter_count, "shapes": net.parameter_shapes}
-    _show_derivations(data | extra, list(net.deltas().values()), steps, latex, as_json)
-
-
-def _show_derivations(data: dict[str, Any], found: list[Any], steps: bool, latex: bool, as_json: bool) -> None:
-    gradients = [
-        {
-            "name": d.name,
-            "wrt": d.wrt,
-            "shape": d.shape,
-            "text": d.text,
-            "latex": d.latex,
-            "latex_definitions": list(d.latex_definitions),
-            "einsum": d.einsum,
-            "steps": list(d.steps),
-            "simplification": d.proof.outcome,
-        }
-        for d in found
-    ]
-    emit(data | {"gradients": gradients}, as_json, lambda: _derivations_text(data, gradients, steps, latex))
-
-
-def _derivations_text(data: dict[str, Any], gradients: list[dict[str, Any]], steps: bool, latex: bool) -> str:
-    lines = [f"{data['name']}    " + " · ".join(p for p in (data.get("title"), data.get("citation")) if p)]
-    lines += [f"  {data['forward']}"] if data.get("forward") else []
-    lines += [f"  at kinks: {data['kinks']}"] if data.get("kinks") else []
-    said: set[str] = set()
-    for gradient in gradients:
-        own = [line for line in _gradient_lines(gradient, latex) if line not in said]
-        said.update(line for line in own if line.startswith("  where"))  # a definition is said where it is first used
-        lines += ["", *(f"  {line}" for line in [*(gradient["steps"] if steps else []), *own])]
-    proved = all(gradient["simplification"] == "equal" for gradient in gradients)
-    verdict = "proved equal, for all shapes, to what the rules gave" if proved else _unproved(gradients)
-    return "\n".join([*lines, "", f"  each simplified form: {verdict}"])
-
-
-def _gradient_lines(gradient: dict[str, Any], latex: bool) -> list[str]:
-    if latex:
-        return [gradient["latex"], *(f"  where {line}" for line in gradient["latex_definitions"])]
-    return list(gradient["text"].split("\n"))
-
-
-def _unproved(gradients: list[dict[str, Any]]) -> str:
-    return "; ".join(f"{g['name']} {g['simplification']}" for g in gradients if g["simplification"] != "equal")
-
-
-def _forward_text(row: Any) -> str:
-    from ..theory.notation import index_text
-
-    return f"y = {index_text(row.forward)}"
+command.add_command(layer_command)
+command.add_command(loss_command)
+command.add_command(network_command)
+command.add_command(recursion_command)

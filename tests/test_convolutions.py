@@ -120,8 +120,8 @@ def test_more_wrong_input():
         layer("conv1d", groups=0)
     with pytest.raises(InputError, match="kernel"):
         layer("max_pool2d", kernel=0)
-    with pytest.raises(InputError, match="padding"):
-        layer("max_pool2d", padding=1)
+    with pytest.raises(InputError, match="padding 2 of maximum pooling"):
+        layer("max_pool2d", padding=2)
     with pytest.raises(InputError, match="no option"):
         layer("conv2d", strides=2)
     with pytest.raises(InputError, match="output padding"):
@@ -160,7 +160,7 @@ def pool(d, kind):
         kernel, stride = options.pop("kernel"), options.pop("stride", None)
         dilation = options.pop("dilation", 1)
         if kind == "max":
-            return getattr(F, f"max_pool{d}d")(x, kernel, stride, dilation=dilation)
+            return getattr(F, f"max_pool{d}d")(x, kernel, stride, dilation=dilation, **options)
         assert dilation == 1
         return getattr(F, f"avg_pool{d}d")(x, kernel, stride, **options)
 
@@ -190,6 +190,10 @@ OPTIONS = [
     ("avg_pool2d", {"kernel": 3, "stride": 1, "padding": 1}),
     ("avg_pool1d", {"kernel": 2, "padding": 1}),
     ("max_pool2d", {"kernel": 2, "stride": 1, "dilation": 2}),
+    ("max_pool1d", {"padding": 1}),
+    ("max_pool1d", {"kernel": 3, "stride": 2, "padding": 1, "dilation": 2}),
+    ("max_pool2d", {"kernel": 3, "stride": 2, "padding": 1}),
+    ("max_pool2d", {"kernel": 4, "stride": 3, "padding": 2}),
 ]
 TORCH = {
     **{f"conv{d}d": conv(d) for d in (1, 2)},

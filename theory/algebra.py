@@ -16,6 +16,8 @@ exponential        exp(a + b) = exp a · exp b; exp(c·log u) = u^c; tanh, sinh 
 logarithm          log(c·∏a^k) = log c + Σ k log a for positive factors; log exp a = a
 conditions         [u > 0] and [u = 0] are atoms, idempotent; [u < 0] = 1 − [u > 0] − [u = 0]; a comparable pair
                    merges; [u = 0]·P puts u = 0 into P; a function of cases is the cases of the function
+−∞                 a symbol that no sum or product takes apart (true for every number in its place, so also in the
+                   limit); exp(−∞) = 0
 maximum            what does not depend on the axes leaves; its maximiser's weights sum to one
 facts              Σ of an input that sums to one is 1; one-hot entries are idempotent
 =================  ==================================================================================================
@@ -23,6 +25,7 @@ facts              Σ of an input that sums to one is 1; one-hot entries are ide
 
 from .monomials import monomial, monomial_product, of_atom
 from .polynomials import (
+    LEFT_OUT,
     ONE,
     UNIT,
     ZERO,
@@ -43,6 +46,7 @@ from .sums import (
     make_sum,
     maximiser,
     maximum,
+    rebuild,
     rename,
     replace_atom,
     sum_over,
@@ -51,8 +55,8 @@ from .sums import (
 from .ties import tie
 
 __all__ = [
-    "ONE", "UNIT", "ZERO", "Atom", "NameFacts", "Poly", "above", "absolute", "atom", "constant", "contains", "content",
+    "LEFT_OUT", "ONE", "UNIT", "ZERO", "Atom", "NameFacts", "Poly", "above", "absolute", "atom", "constant", "contains", "content",
     "delta", "exponential", "factorise", "function", "is_positive", "logarithm", "make_sum", "maximiser", "maximum",
-    "mono_key", "monomial", "monomial_product", "of_atom", "power", "product", "rename", "replace_atom", "sum_over",
+    "mono_key", "monomial", "monomial_product", "of_atom", "power", "product", "rebuild", "rename", "replace_atom", "sum_over",
     "tie", "total", "transform", "vanishing",
 ]  # fmt: skip

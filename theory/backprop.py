@@ -33,6 +33,7 @@ from .tensors import (
     Map,
     Maximiser,
     Named,
+    Position,
     Scalar,
     Tensor,
     add,
@@ -110,7 +111,7 @@ ADJOINTS: dict[type, tuple[str, Callable[[Any, Tensor], Iterable[Contribution]]]
     Overlap: ("window of the overlap-add", _overlap_adjoint),
     Recur: ("back-propagation through time", _recur_adjoint),
 }
-CONSTANTS = (Scalar, Delta, Maximiser, Tie)
+CONSTANTS = (Scalar, Delta, Maximiser, Position, Tie)
 
 
 def depends_on(root: Tensor, wanted: Iterable[str]) -> set[Tensor]:
@@ -161,7 +162,7 @@ def vjp(
             continue
         if isinstance(node, Named):
             incoming = at_name(node, incoming)
-        rule, adjoint = _adjoint_of(node)
+        rule, adjoint = adjoint_of(node)
         for operand, contribution in adjoint(node, incoming):
             if operand in live:
                 received.setdefault(operand, []).append(contribution)
@@ -173,7 +174,8 @@ def vjp(
     return gradients, steps
 
 
-def _adjoint_of(node: Tensor) -> tuple[str, Callable[[Any, Tensor], Iterable[Contribution]]]:
+def adjoint_of(node: Tensor) -> tuple[str, Callable[[Any, Tensor], Iterable[Contribution]]]:
+    """The name of a node's rule, and the rule; raises Unsupported for a node that has none."""
     try:
         return ADJOINTS[type(node)]
     except KeyError:
@@ -194,8 +196,15 @@ def _at(cotangent: Tensor, here: Input, there: Input) -> Tensor:
     return contract((moved, *deltas), there.axes)
 
 
-def jvp(output: Tensor, tangents: dict[str, Tensor]) -> Tensor:
-    """The tangent of the output for tangents of inputs, each with the axes of the input's first occurrence."""
+def jvp(
+    output: Tensor,
+    tangents: dict[str, Tensor],
+    at_name: Callable[[Named, Tensor], Tensor] = lambda node, moved: moved,
+) -> Tensor:
+    """The tangent of the output for tangents of inputs, each with the axes of the input's first occurrence.
+
+    ``at_name`` may rewrite the tangent of a named value, for example to give it a name of its own.
+    """
     occurring = inputs(output)
     live = depends_on(output, tangents)
     moved: dict[Tensor, Tensor] = {}
@@ -225,7 +234,7 @@ def jvp(output: Tensor, tangents: dict[str, Tensor]) -> Tensor:
             weights = Maximiser(node.operand, node.over, node.over)
             moved[node] = contract((weights, moved[node.operand]), node.axes)
         elif isinstance(node, Named):
-            moved[node] = moved[node.operand]
+            moved[node] = at_name(node, moved[node.operand])
         elif isinstance(node, Recur):
             moved[node] = tangent(node, moved)
         elif isinstance(node, Window | Overlap):

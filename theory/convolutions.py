@@ -14,7 +14,7 @@ import sympy
 
 from .errors import InputError
 from .layer_row import Layer
-from .tensors import Axis, Input, Tensor, axis
+from .tensors import Axis, Input, Position, Tensor, allowed, apply, axis, slot
 from .windows import overlap, window
 
 #: position, output position, tap; one row per spatial dimension
@@ -44,6 +44,17 @@ def convolve_transposed(x: Tensor, W: Tensor, sizes: Mapping[str, sympy.Expr] | 
         if u in W.names:
             y = overlap(y, p, u, i, size=(sizes or {}).get(i), **options)
     return y
+
+
+def inside(x: Tensor, seen: Tensor, taps: Sequence[Axis], options: Mapping[str, Any]) -> Tensor:
+    """1 where every index p·stride + u·dilation − padding lies inside its axis of x, else 0."""
+    places: list[Tensor] = []
+    conditions = []
+    for (i, p, _), tap in zip(SPATIAL, taps):
+        at = options["stride"] * slot(len(places)) + options["dilation"] * slot(len(places) + 1) - options["padding"]
+        places += [Position(seen.axis(p)), Position(tap)]
+        conditions += [at >= 0, at < x.axis(i).size]
+    return apply(sympy.Piecewise((1, sympy.And(*conditions)), (0, True)), *places)
 
 
 def _affine_text(options: Mapping[str, Any]) -> str:
@@ -131,21 +142,25 @@ def transposed_convolution(
 def pooling(
     kind: str, dimensions: int, *, kernel: int = 2, stride: int | None = None, padding: int = 0, dilation: int = 1
 ) -> Layer:
-    """The row of average or maximum pooling; the stride is the kernel unless given. A maximum takes no padding.
+    """The row of average or maximum pooling; the stride is the kernel unless given.
 
-    Ties of a maximum share its cotangent evenly. An average counts the zeros of its padding.
+    An average counts the zeros of its padding; for a maximum what lies outside is −∞, so the padding is at most half the
+    kernel's reach. Ties of a maximum share its cotangent evenly.
     """
     if isinstance(kernel, bool) or not isinstance(kernel, int) or kernel < 1:
         raise InputError(f"pooling kernel {kernel!r}: a whole number of at least 1 is needed")
     options = {"stride": kernel if stride is None else stride, "padding": padding, "dilation": dilation}
-    if kind == "max" and padding:
-        raise InputError("maximum pooling with padding is not offered: the zeros outside would compete")
+    reach = (kernel - 1) * dilation + 1 if isinstance(dilation, int) else 1
+    if kind == "max" and isinstance(padding, int) and 2 * padding > reach:
+        raise InputError(f"padding {padding} of maximum pooling: at most half of what the kernel reaches, {reach // 2}")
     spatial = SPATIAL[:dimensions]
     taps = tuple(axis(u, kernel) for _, _, u in spatial)
     x = Input("x", (_n, _c, *(axis(i) for i, _, _ in spatial)))
 
     def formula(x: Tensor) -> Tensor:
         seen, over = windows(x, taps, **options), [t.name for t in taps]
+        if kind == "max" and padding:
+            seen = allowed(inside(x, seen, taps, options).named("inside"), seen).named("w")
         return seen.max(over) if kind == "max" else seen.mean(over)
 
     formula(x)

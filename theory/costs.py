@@ -127,3 +127,19 @@ def _costs(forward: Tensor, gradients: Iterable[Tensor], given: Iterable[Input],
         operations(*gradients, known=there),
         sympy.expand(sympy.Add(*map(entries, kept))),
     )
+
+
+def leading_ratio(costs: Costs) -> str | None:
+    """Backward operations for one forward operation: the number, or what it tends to as all sizes grow; else None."""
+    if costs.forward == 0:
+        return None
+    t = sympy.Dummy("t", positive=True)
+    symbols = sorted((costs.forward.free_symbols | costs.backward.free_symbols), key=str)
+    if not symbols:
+        return f"{float(costs.backward / costs.forward):.4g}"
+    plain = [e.replace(sympy.floor, lambda a: a) for e in (costs.backward, costs.forward)]
+    tops = [sympy.Poly(sympy.expand(e.xreplace({s: t * s for s in symbols})), t) for e in plain]
+    if tops[0].degree() != tops[1].degree():
+        return None
+    ratio = sympy.cancel(tops[0].LC() / tops[1].LC())
+    return None if ratio.free_symbols else f"{float(ratio):.4g} as the sizes grow"

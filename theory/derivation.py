@@ -12,14 +12,16 @@ import sympy
 
 from .backprop import Step, vjp
 from .equality import Comparison, equal
-from .errors import InputError
+from .errors import InputError, Unsupported
 from .normal_form import normal_form, vanishes
 from .notation import Writer, index_latex, index_text, matrix_form, recurrence_line, shape_text
 from .numpy_source import HELPERS, NumpyWriter, assignments, drop_unused, identifier, size_lines
 from .recurrence import Recur, Recurrence, canonical, has_recurrence, original, recur, recurrences, signature
 from .simplify import definitions, simplify
+from .spelling import meanings
 from .styles import LATEX, TEXT, TextStyle
 from .tensors import Axis, Input, Map, Maximiser, Named, Scalar, Tensor
+from .transcript import Transcript, transcript
 from .walking import inputs, postorder, scalar_symbols
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ class Derivation:
     given: frozenset[str] = frozenset()
     #: known operations that the gradient was proved to be
     known: tuple[str, ...] = ()
+    #: the named quantities of the forward pass, whose indices a cotangent of theirs is shown at
+    words: tuple[Named | Recur, ...] = ()
 
     def __str__(self) -> str:
         return self.text
@@ -66,7 +70,8 @@ class Derivation:
     @cached_property
     def definitions(self) -> tuple[Named | Recur, ...]:
         """Named quantities that the gradient uses, each with those it needs, in order."""
-        return tuple(_needed(self.gradient, self.given).values())
+        home = {name: w for w in self.words for name in (w.name, f"d{w.name}")}
+        return tuple(_at_home(n, home.get(n.name)) for n in _needed(self.gradient, self.given).values())
 
     @property
     def head(self) -> Named:
@@ -86,24 +91,43 @@ class Derivation:
     @property
     def text(self) -> str:
         """Unicode text: matrix form if there is one, else the index form, with the shape and the definitions used."""
-        lines = [f"{self.matrix() or self.index}   {self.shape}"]
-        lines += [f"  where {_definition(n, TEXT)}" for n in self.definitions]
-        lines += [f"  where {line}" for line in _function_lines(self.gradient, TEXT)]
+        return self.text_in("rows")
+
+    def text_in(self, layout: str) -> str:
+        """:attr:`text` in a layout: "rows" or "columns"."""
+        lines = [f"{self.formula(TEXT, layout)}   {shape_text(self.axes, layout)}"]
+        lines += [f"  where {line}" for line in self.where(TEXT, layout)]
         lines += [f"  which is {operation}" for operation in self.known]
         if self.facts:
             lines.append(f"  using {'; '.join(self.facts)}")
         return "\n".join(lines)
 
+    def formula(self, style: TextStyle = TEXT, layout: str = "rows") -> str:
+        """The gradient in one line: matrix form if there is one, else the index form."""
+        body = self.matrix(layout, style)
+        return body or f"{Writer(style).text(self.head)} = {Writer(style).text(self.gradient)}"
+
+    def where(self, style: TextStyle = TEXT, layout: str = "rows", known: Iterable[str] = ()) -> list[str]:
+        """The definitions that the gradient uses, but for those of names that are known already."""
+        known = frozenset(known)
+        named = [n for n in self.definitions if n.name not in known]
+        lines = [definition(n, style, layout) for n in named]
+        spelt = meanings(self.gradient, *(n.operand for n in named if isinstance(n, Named)))
+        return [*lines, *(m[style is not TEXT] for m in spelt), *_function_lines(self.gradient, style)]
+
+    def transcript(self, output: Tensor, cotangent: Tensor) -> Transcript:
+        """Every rule from the output to this gradient; see :mod:`.transcript`."""
+        return transcript(output, self.wrt, cotangent, self.axes)
+
     @property
     def latex(self) -> str:
         """LaTeX of the gradient (matrix form if there is one)."""
-        body = self.matrix(style=LATEX)
-        return body or f"{Writer(LATEX).text(self.head)} = {index_latex(self.gradient)}"
+        return self.formula(LATEX)
 
     @property
     def latex_definitions(self) -> tuple[str, ...]:
         """LaTeX of the definitions the gradient uses."""
-        return (*(_definition(n, LATEX) for n in self.definitions), *_function_lines(self.gradient, LATEX))
+        return tuple(self.where(LATEX))
 
     @property
     def einsum(self) -> str:
@@ -166,17 +190,55 @@ def _needed(node: Tensor, given: frozenset[str]) -> dict[str, Named | Recur]:
     return found
 
 
+def _indices(n: Named | Recur) -> tuple[Axis, ...]:
+    return n.states[n.which].indices if isinstance(n, Recur) else n.indices
+
+
+def forward_definitions(output: Tensor) -> tuple[Named | Recur, ...]:
+    """The named quantities and states of a forward pass, in order."""
+    return tuple(_in_letters_of(output, w) for w in _needed(output, frozenset()).values())
+
+
+def _in_letters_of(output: Tensor, n: Named | Recur) -> Named | Recur:
+    """A quantity inside a recurrence at the indices of the output, where one of the same size is free."""
+    if not has_recurrence(output):
+        return n
+    shown = original(n)
+    moved: dict[str, str] = {}
+    for a in _indices(n) if not isinstance(shown, Named | Recur) else _indices(shown):
+        free = (b for b in output.axes if b.size == a.size and b.name not in (*moved.values(), *shown.names))
+        if a not in output.axes and (better := next(free, None)) is not None:
+            moved[a.name] = better.name
+    found = shown.rename(moved)
+    return found if isinstance(found, Named | Recur) else n
+
+
+def _at_home(n: Named | Recur, home: Named | Recur | None) -> Named | Recur:
+    """The quantity at the indices that its like has in the forward pass: dz[n,t,o] where that has z[n,t,o]."""
+    if has_recurrence(n) and isinstance(shown := original(n), Named | Recur):
+        n = shown
+    if home is None or sorted(str(a.size) for a in _indices(n)) != sorted(str(a.size) for a in _indices(home)):
+        return n
+    free = list(_indices(home))
+    moved = {}
+    for a in _indices(n):  # an index keeps its name if it may, else it takes the first one of its size
+        same = next((b for b in free if b == a), None) or next(b for b in free if b.size == a.size)
+        free.remove(same)
+        moved[a.name] = same.name
+    found = n.rename(moved)
+    return found if isinstance(found, Named | Recur) else n
+
+
 def _short(node: Tensor) -> str:
     """Index text, a named quantity by its name alone."""
     return index_text(node)
 
 
-def _definition(n: Named | Recur, style: TextStyle) -> str:
-    if has_recurrence(n) and isinstance(shown := original(n), Named | Recur):
-        n = shown
+def definition(n: Named | Recur, style: TextStyle = TEXT, layout: str = "rows") -> str:
+    """The definition of a named quantity or of a state, in one line."""
     if isinstance(n, Recur):
         return recurrence_line(n, style)
-    both = matrix_form(n.operand, n.indices, style=style)
+    both = matrix_form(n.operand, n.indices, style=style, layout=layout)
     if both is not None:
         return f"{style.name(n.name)} = {both}"
     return f"{Writer(style).text(n)} = {Writer(style).text(n.operand)}"
@@ -202,7 +264,9 @@ def _function_lines(node: Tensor, style: TextStyle) -> tuple[str, ...]:
         return Writer(style).expression(f.formula, {})[0] if style is TEXT else str(sympy.latex(f.formula))
 
     return tuple(
-        f"{style.name(name)}(x) = {formula(f)}" for name, f in _functions(node).items() if f.formula is not None
+        f"{style.name(name)}(x) = {formula(f)}"
+        for name, f in _functions(node).items()
+        if f.formula is not None and not hasattr(f, "meaning")
     )
 
 
@@ -303,8 +367,9 @@ def derive(
     )
     given = tuple(arguments) if isinstance(cotangent, Scalar) else (cotangent, *arguments)
     return Derivation(
-        title, name or f"d{wrt}", wrt, target.indices, best, raw, given, tuple(rules), dict(parameters or {}), facts
-    )
+        title, name or f"d{wrt}", wrt, target.indices, best, raw, given, tuple(rules), dict(parameters or {}), facts,
+        words=forward_definitions(output),
+    )  # fmt: skip
 
 
 def _staged(
@@ -346,7 +411,10 @@ def readable(
         # Cotangents of named values in the steps keep their names, each with its own short definition.
         opaque = tuple(dict.fromkeys((*opaque, *_cotangent_names(raw, vocabulary))))
         raw = _tidied(raw, vocabulary, opaque)
-    simple = simplify(raw, vocabulary, opaque=opaque, axes=axes)
+    try:
+        simple = simplify(raw, vocabulary, opaque=opaque, axes=axes)
+    except Unsupported:  # too large for the normal form, or −∞ in it: as the rules gave it
+        return raw
     return min((simple, raw, *(_with_equivalent(raw, e) for e in equivalents)), key=_length)
 
 

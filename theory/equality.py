@@ -54,6 +54,8 @@ def equal(a: Any, b: Any, *, points: int = 3, seed: int = 0, digits: int = 60) -
     'different'
     """
     a, b = as_tensor(a), as_tensor(b)
+    if a is b:
+        return Comparison(EQUAL, "they are one expression")
     shapes = _compare_axes(a, b)
     if shapes is not None:
         return shapes

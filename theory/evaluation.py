@@ -18,7 +18,7 @@ from flint import arb, fmpq
 from .enclosures import ball_function
 from .errors import InputError, Unsupported
 from .recurrence import BEFORE, EACH, LAST, Recur, Recurrence
-from .tensors import Axis, Contract, Delta, Extremum, Input, Map, Maximiser, Named, Scalar, Tensor, slot
+from .tensors import Axis, Contract, Delta, Extremum, Input, Map, Maximiser, Named, Position, Scalar, Tensor, slot
 from .walking import inputs, postorder, scalar_symbols
 from .windows import Overlap, Tie, Window, axes_of
 
@@ -286,6 +286,8 @@ def _evaluate_node(node: Tensor, arrays: dict[Tensor, Array], point: Point) -> A
     if isinstance(node, Named):
         places = _pick(node.operand.axes, node.axes)
         return {c: arrays[node.operand][tuple(c[p] for p in places)] for c in _cells(node.axes, point)}
+    if isinstance(node, Position):
+        return {c: arb(c[0]) for c in _cells(node.axes, point)}
     if isinstance(node, Delta):
         return {c: arb(int(len(set(c)) == 1)) for c in _cells(node.axes, point)}
     if isinstance(node, Window | Overlap | Tie):

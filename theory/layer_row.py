@@ -1,4 +1,7 @@
-"""The row of a layer: its forward pass and what is derived from it."""
+"""The row of a layer: its forward pass and what is derived from it.
+
+A layer is one function of named tensors under the decorator :func:`row`, which puts it into :data:`LAYERS`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import sympy
 
-from .tensors import Axis, Input, Tensor
+from .errors import InputError
+from .tensors import Axis, Fact, Input, Tensor, axis
 
 if TYPE_CHECKING:
     from .costs import Costs
@@ -141,3 +145,52 @@ class Layer:
         # A helper that both need stands once.
         blocks = dict.fromkeys(part.strip("\n") for part in f"{forward}\n\n{backward}".split("\n\n\n"))
         return "\n\n\n".join(blocks) + "\n"
+
+
+# --- the table ----------------------------------------------------------------------------------------------
+
+#: name -> row. A function under :func:`row` is a layer.
+LAYERS: dict[str, Layer] = {}
+
+
+def axes_of(text: str) -> tuple[Axis, ...]:
+    """Axes as text: "n i" has the sizes N and I, "p:O o" the sizes O and O.
+
+    >>> axes_of("p:O o")
+    (Axis(name='p', size=O), Axis(name='o', size=O))
+    """
+    parts = (part.partition(":") for part in text.split())
+    return tuple(axis(name, size or None) for name, _, size in parts)
+
+
+def add(made: Layer) -> Layer:
+    """Put a row into the table; a name is given once."""
+    if made.name in LAYERS:
+        raise InputError(f"there are two layers called {made.name!r}")
+    LAYERS[made.name] = made
+    return made
+
+
+def row(
+    title: str,
+    *,
+    name: str | None = None,
+    facts: Mapping[str, tuple[Fact, ...]] | None = None,
+    more: Mapping[str, Any] | None = None,
+    **axes: str,
+) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Decorator: the function is the forward pass of a layer, its arguments are the inputs with the axes given.
+
+    ``facts`` are what is assumed of inputs; ``more`` are further fields of :class:`Layer` (parameters, citation, …)::
+
+        @row("bias, x + b", x="n i", b="i")
+        def bias(x, b):
+            return x + b
+    """
+
+    def register(formula: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        inputs = tuple(Input(i, axes_of(text), (facts or {}).get(i, ())) for i, text in axes.items())
+        add(Layer(name or formula.__name__, formula, inputs, title, **(more or {})))
+        return formula
+
+    return register

@@ -12,6 +12,7 @@ from typing import Any
 
 import sympy
 
+from . import scalar_functions
 from .errors import InputError, lookup
 from .symbols import parameter
 from .tensors import (
@@ -37,12 +38,8 @@ _focus = parameter("focus")
 
 
 def softplus(z: Any) -> Tensor:
-    """log(1 + e^z) in the form that neither overflows nor cancels: max(z, 0) + log(1 + e^−|z|)."""
-    from sympy import Piecewise
-
-    positive = Piecewise((slot(0), slot(0) > 0), (0, True))
-    magnitude = Piecewise((slot(0), slot(0) > 0), (-slot(0), True))
-    return apply(positive + sympy.log(1 + sympy.exp(-magnitude)), z)
+    """log(1 + e^z), entry by entry."""
+    return apply(scalar_functions.softplus, z)
 
 
 def softmax(z: Tensor, over: str) -> Tensor:
@@ -59,10 +56,8 @@ def log_softmax(z: Tensor, over: str) -> Tensor:
 
 
 def sigmoid(z: Tensor) -> Tensor:
-    """1/(1 + e^−z), in the form that does not overflow: the numerator is 1 for z > 0, else e^z, over 1 + e^−|z|."""
-    u = slot(0)
-    small = sympy.exp(-sympy.Piecewise((u, u > 0), (-u, True)))
-    return apply(sympy.Piecewise((1, u > 0), (small, True)) / (1 + small), z)
+    """1/(1 + e^−z), entry by entry."""
+    return apply(scalar_functions.sigmoid, z)
 
 
 def _absolute(u: Any) -> Tensor:

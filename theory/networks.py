@@ -186,6 +186,11 @@ class Network:
 
         return network_derivations(self)
 
+    @property
+    def steps(self) -> list[Step]:
+        """Every rule used from the loss to the parameters, each δ under its name."""
+        return self._derived[2]
+
     def hvp(self) -> dict[str, Tensor]:
         """Hessian-vector products of the loss by every parameter, for tangents vW1, vb1, …"""
         from .second_order import network_hessian

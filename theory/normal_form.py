@@ -16,7 +16,7 @@ from .errors import Unsupported
 from .monomials import Work
 from .polynomials import UNIT, ZERO, Poly
 from .recurrence import EACH, LAST, Recur, canonical, has_recurrence, put
-from .tensors import Contract, Delta, Extremum, Input, Map, Maximiser, Named, Scalar, Tensor, slot
+from .tensors import Contract, Delta, Extremum, Input, Map, Maximiser, Named, Position, Scalar, Tensor, slot
 from .walking import postorder
 from .windows import Overlap, Tie, Window
 
@@ -58,6 +58,8 @@ def _node_form(node: Tensor, forms: dict[Tensor, Poly], opaque: frozenset[str]) 
         return P.maximiser(forms[node.operand], node.over, node.indices)
     if isinstance(node, Delta):
         return P.delta(node.a, node.b)
+    if isinstance(node, Position):
+        return P.of_atom(P.atom("position", node.along))
     if isinstance(node, Recur):
         return _recur_form(node, opaque)
     if isinstance(node, Tie):
@@ -183,7 +185,7 @@ def _rule(node: Any, go: Any) -> Poly:
         return P.constant(Fraction(int(node.p), int(node.q)))
     if node.is_Float:
         return go(sympy.Rational(node))
-    if node.is_Symbol or node in _CONSTANTS:
+    if node.is_Symbol or node in _CONSTANTS or node is P.LEFT_OUT:
         return P.of_atom(P.atom("symbol", node))
     if node is sympy.E:
         return P.exponential(UNIT)
@@ -259,6 +261,14 @@ def _difference(node: Relational, go: Any) -> Poly:
     return go(node.lhs) - go(node.rhs)
 
 
+def _not_negative(p: Poly) -> Poly:
+    """[p ≥ 0]; of whole numbers it is [p + 1 > 0], one condition."""
+    whole = all(a.kind == "position" and e == 1 for m in p.terms for a, e in m) and all(
+        c.denominator == 1 for c in p.terms.values()
+    )
+    return P.above(p + UNIT) if whole else UNIT - P.above(-p)
+
+
 def _any_of(node: Any, go: Any) -> Poly:
     none = P.product(UNIT - go(a) for a in node.args)
     return UNIT - none
@@ -279,8 +289,8 @@ _FUNCTIONS: dict[Any, Any] = {
     sympy.Min: _extreme(-1),
     sympy.Gt: lambda n, go: P.above(_difference(n, go)),
     sympy.Lt: lambda n, go: P.above(-_difference(n, go)),
-    sympy.Ge: lambda n, go: UNIT - P.above(-_difference(n, go)),
-    sympy.Le: lambda n, go: UNIT - P.above(_difference(n, go)),
+    sympy.Ge: lambda n, go: _not_negative(_difference(n, go)),
+    sympy.Le: lambda n, go: _not_negative(-_difference(n, go)),
     sympy.Eq: lambda n, go: P.vanishing(_difference(n, go)),
     sympy.Ne: lambda n, go: UNIT - P.vanishing(_difference(n, go)),
     sympy.And: lambda n, go: P.product(go(a) for a in n.args),

@@ -16,6 +16,7 @@ import sympy
 
 from .errors import InputError, Unsupported
 from .recurrence import EACH, LAST, Recur, time_text
+from .spelling import Magnitude, spelt
 from .styles import ATOM, LATEX, PRODUCT, SUM, TEXT, TextStyle
 from .tensors import (
     Axis,
@@ -26,6 +27,7 @@ from .tensors import (
     Map,
     Maximiser,
     Named,
+    Position,
     Scalar,
     Tensor,
     contract,
@@ -83,6 +85,8 @@ class Writer:
             return Piece(self.style.maximiser(node.over, self.piece(node.operand).text), node.axes)
         if isinstance(node, Delta):
             return Piece(self.style.delta(node.a, node.b), node.axes)
+        if isinstance(node, Position):
+            return Piece(self.style.index(node.along.name), node.axes)
         raise Unsupported(f"no notation for a {type(node).__name__}")
 
     def window(self, node: Window | Overlap | Tie) -> Piece:
@@ -206,11 +210,16 @@ class Writer:
         if not e.free_symbols & set(slots):
             return self.style.scalar(e), _scalar_level(e)
         minus = "-" if self.style is LATEX else "−"
+        e = spelt(e)
+        if isinstance(e, Magnitude):
+            return self.style.magnitude(self.expression(e.args[0], slots)[0]), ATOM
         if e.is_Add:
             text = ""
             for t in sorted(e.args, key=lambda t: (t.could_extract_minus_sign(), _order(t))):
                 negative = t.could_extract_minus_sign()
-                part = at(-t if negative else t, PRODUCT)
+                part = at(-t, PRODUCT) if negative else self.expression(t, slots)[0]
+                if not negative and part.startswith(minus):  # a + (−b + c) is a − b + c
+                    negative, part = True, part[len(minus) :]
                 text += (f" {minus} " if negative else " + ") + part if text else (minus if negative else "") + part
             return text, SUM
         if e.is_Mul:
@@ -233,7 +242,7 @@ class Writer:
             ]
             return self.style.cases(branches), ATOM
         arguments = ", ".join(self.expression(a, slots)[0] for a in e.args)
-        return self.style.call(type(e).__name__, arguments), ATOM
+        return self.style.call(getattr(type(e), "spelling", type(e).__name__), arguments), ATOM
 
     def power(self, e: Any, at: Any, slots: dict[Any, Piece]) -> tuple[str, int]:
         base, exponent = e.args
@@ -257,6 +266,8 @@ class Writer:
         if isinstance(c, sympy.Not):
             return ("\\neg " if self.style is LATEX else "not ") + self.style.brackets(self.condition(c.args[0], slots))
         sign = {"Equality": "==", "Unequality": "!="}.get(type(c).__name__) or c.rel_op
+        if sign == ">" and c.rhs == 0 and c.lhs in slots and (inner := self.style.truth(slots[c.lhs].text)) is not None:
+            return inner  # [c] > 0 says c
         return self.style.relation(self.expression(c.lhs, slots)[0], sign, self.expression(c.rhs, slots)[0])
 
 
@@ -274,6 +285,8 @@ def sign_argument(e: sympy.Piecewise) -> sympy.Expr | None:
 def _scalar_level(value: sympy.Expr) -> int:
     if value.is_Add or value.could_extract_minus_sign():
         return SUM
+    if value.is_Pow and value.exp == sympy.Rational(1, 2):
+        return ATOM
     return PRODUCT if value.is_Mul or value.is_Pow or (value.is_Rational and value.q != 1) else ATOM
 
 
@@ -334,7 +347,7 @@ class MatrixWriter(Writer):
                 raise NoMatrixForm
             axes = node.indices if self.layout == "rows" else node.indices[::-1]
             return Piece(self.style.name(node.name), axes)
-        if isinstance(node, Extremum | Maximiser | Window | Overlap | Tie | Recur):
+        if isinstance(node, Extremum | Maximiser | Window | Overlap | Tie | Recur | Position):
             raise NoMatrixForm
         if isinstance(node, Delta):
             return Piece("I", (node.a, node.b))
@@ -485,8 +498,9 @@ def matrix_form(
         return None
 
 
-def shape_text(axes: Sequence[Axis]) -> str:
-    """[N×D], or scalar."""
+def shape_text(axes: Sequence[Axis], layout: str = "rows") -> str:
+    """[N×D], or scalar; a matrix is its transpose in columns."""
+    axes = axes[::-1] if layout == "columns" and len(axes) == 2 else axes
     return f"[{'×'.join(_size_text(a.size) for a in axes)}]" if axes else "[scalar]"
 
 

@@ -26,6 +26,7 @@ from .tensors import (
     Map,
     Maximiser,
     Named,
+    Position,
     Scalar,
     Tensor,
     contract,
@@ -110,6 +111,8 @@ class NumpyWriter:
             return self._window(node)
         if isinstance(node, Recur):
             return self._state(node)
+        if isinstance(node, Position):
+            return Code(f"np.arange({self.size(node.along.size)})", (node.along,))
         if isinstance(node, Delta):
             return Code(f"np.eye({self.size(node.a.size)})", (node.a, node.b))
         raise Unsupported(f"no NumPy source for a {type(node).__name__}")
@@ -409,6 +412,8 @@ class NumpyWriter:
             return f"{e.p} / {e.q}", PRODUCT if e >= 0 else SUM
         if e.is_Symbol:
             return (self.sizes[e] if e in self.sizes else identifier(str(e))), ATOM
+        if e in (sympy.oo, -sympy.oo):
+            return ("np.inf", ATOM) if e is sympy.oo else ("-np.inf", SUM)
         if e in (sympy.pi, sympy.E):
             return f"np.{'pi' if e is sympy.pi else 'e'}", ATOM
         if e.is_Add:
@@ -435,9 +440,9 @@ class NumpyWriter:
         return self._call(e, go), ATOM
 
     def _guarded(self, value: Any, condition: Any, slots: Mapping[sympy.Symbol, Code]) -> str:
-        """A branch for u > 0 with a logarithm: NumPy evaluates it everywhere, so u is 1 where it does not hold."""
+        """A branch for u > 0 with log u or 1/u: NumPy evaluates it everywhere, so u is 1 where it does not hold."""
         u = condition.lhs if isinstance(condition, sympy.Gt) and condition.rhs == 0 else None
-        if u not in slots or not value.has(sympy.log):
+        if u not in slots or not (value.has(sympy.log) or any(p.exp.is_negative for p in value.atoms(sympy.Pow))):
             return self._expression(value, slots)[0]
         inner = slots[u]
         safe = Code(f"np.where({inner.text} > 0, {inner.text}, 1.0)", inner.axes)

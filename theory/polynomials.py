@@ -12,12 +12,16 @@ from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+import sympy
+
 from .errors import Unsupported
 from .tensors import Axis
 
 Exponent = int | Fraction
 Mono = frozenset  # of (Atom, Exponent)
 ONE: Mono[Any] = frozenset()
+#: what is left out of a maximum. A symbol of the algebra: what holds for every number in its place holds in the limit.
+LEFT_OUT = -sympy.oo
 MAX_TERMS = 4000
 
 
@@ -149,7 +153,7 @@ def _free(kind: str, data: Any) -> tuple[frozenset[Axis], int]:
         return frozenset(data[1]), 0
     if kind == "recur":
         return frozenset(data[0]), 0
-    if kind == "delta":
+    if kind in ("delta", "position"):
         return frozenset(data), 0
     if kind == "tie":
         return frozenset(data[:3]), 0
@@ -176,6 +180,8 @@ def _atom_key(kind: str, data: Any) -> str:
         return f"{kind}{bound}({mono_key(data[-1])})"
     if kind == "delta":
         return f"delta[{data[0].name},{data[1].name}]"
+    if kind == "position":
+        return f"position[{data[0].name}]"
     if kind == "recur":
         return f"recur[{','.join(a.name for a in data[0])}]({data[1].key})"
     if kind == "tie":
@@ -215,7 +221,7 @@ def _non_negative_factor(a: Atom, e: Exponent) -> bool:
         a.positive
         or isinstance(e, Fraction)
         or e % 2 == 0
-        or a.kind in ("above", "zero", "delta", "tie", "maximiser")
+        or a.kind in ("above", "zero", "delta", "tie", "maximiser", "position")
         or is_boolean(a)
     )
 
@@ -242,6 +248,14 @@ def is_positive(p: Poly) -> bool:
 def never_positive(p: Poly) -> bool:
     """Proven ≤ 0."""
     return all(c < 0 and all(_non_negative_factor(a, e) for a, e in m) for m, c in p.terms.items())
+
+
+def is_left_out(p: Poly) -> bool:
+    """Whether the value is −∞ plus something finite. Raises Unsupported where −∞ stands in a product."""
+    found = [(m, c) for m, c in p.terms.items() if any(a.kind == "symbol" and a.data[0] is LEFT_OUT for a, _ in m)]
+    if any(c < 0 or len(m) > 1 for m, c in found):
+        raise Unsupported("−∞ in a product")
+    return bool(found)
 
 
 ZERO = Poly({})

@@ -13,6 +13,7 @@ import sympy
 
 from .monomials import monomial, monomial_product, natural_power, of_atom
 from .polynomials import (
+    LEFT_OUT,
     UNIT,
     ZERO,
     Atom,
@@ -24,6 +25,7 @@ from .polynomials import (
     constant,
     is_boolean,
     is_idempotent,
+    is_left_out,
     is_natural,
     is_positive,
     mono_key,
@@ -207,12 +209,18 @@ def factorise(p: Poly) -> list[tuple[Poly, int]]:
     return found
 
 
+def _left_out_somewhere(p: Poly) -> bool:
+    return any(a.kind == "symbol" and a.data[0] is LEFT_OUT for m in p.terms for a, _ in m)
+
+
 @lru_cache(maxsize=20_000)
 def exponential(p: Poly) -> Poly:
     """exp of a sum, as a product."""
-    cases = by_cases(p, exponential)
+    cases = by_cases(p, exponential, booleans=_left_out_somewhere(p))
     if cases is not None:
         return cases
+    if is_left_out(p):
+        return ZERO
     result = UNIT
     for m, c in p.terms.items():
         if len(m) == 1:
@@ -322,6 +330,8 @@ def above(p: Poly) -> Poly:
     cases = by_cases(p, above, booleans=True)
     if cases is not None:
         return cases
+    if any(a.kind == "position" for m in p.terms for a, _ in m):
+        return of_atom(atom("above", p))  # one condition under every renaming of its axes: its sign is not turned
     u, sign = _condition(p)
     a = of_atom(atom("above", u))
     return a if sign > 0 else UNIT - a - vanishing(u)

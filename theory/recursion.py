@@ -21,6 +21,7 @@ from .notation import index_latex, index_text, matrix_form
 from .scalar_functions import scalar_function
 from .styles import LATEX
 from .tensors import Input, Named, Scalar, Tensor, apply, axis, map_function, slot
+from .walking import inputs
 
 N = axis("n")
 #: feature axes before and after the layer, and of the output
@@ -69,6 +70,7 @@ class DeltaRecursion:
     step: Line
     weights: Line
     biases: Line
+    skip: bool = False
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -83,8 +85,14 @@ class DeltaRecursion:
     def text(self, layout: str = "rows") -> str:
         """The theorem and its proof as Unicode text."""
         step = "σ(z⁽ˡ⁾) W⁽ˡ⁺¹⁾" if layout == "rows" else "W⁽ˡ⁺¹⁾ σ(z⁽ˡ⁾)"
+        first = (
+            "layers of one width, z⁽¹⁾ = x W⁽¹⁾ + b⁽¹⁾"
+            if layout == "rows"
+            else "layers of one width, z⁽¹⁾ = W⁽¹⁾ x + b⁽¹⁾"
+        )
+        step, start = (f"z⁽ˡ⁾ + {step}", first) if self.skip else (step, "with x in place of σ(z⁽⁰⁾)")
         lines = [
-            f"Theorem. Let z⁽ˡ⁺¹⁾ = {step} + b⁽ˡ⁺¹⁾ (with x in place of σ(z⁽⁰⁾)), E the {self.loss.title}"
+            f"Theorem. Let z⁽ˡ⁺¹⁾ = {step} + b⁽ˡ⁺¹⁾ ({start}), E the {self.loss.title}"
             f" ({self.reduction}), and δ⁽ˡ⁾ = ∂E/∂z⁽ˡ⁾. Then for every depth L and every layer l < L:"
         ]
         lines += [f"  {line.text(layout)}" for line in self.lines]
@@ -100,14 +108,16 @@ class DeltaRecursion:
         return tuple(line.latex() for line in self.lines)
 
 
-def delta_recursion(loss_name: str | Loss = "softmax_cross_entropy", reduction: str = "mean") -> DeltaRecursion:
-    """Derive and prove the δ-recursion of an L-layer network with symbolic L and l.
+def delta_recursion(
+    loss_name: str | Loss = "softmax_cross_entropy", reduction: str = "mean", *, skip: bool = False
+) -> DeltaRecursion:
+    """Derive and prove the δ-recursion of an L-layer network with symbolic L and l; ``skip`` adds z⁽ˡ⁾ to every layer.
 
     >>> print(delta_recursion().step.text())
     δ⁽ˡ⁾ = (δ⁽ˡ⁺¹⁾ W⁽ˡ⁺¹⁾ᵀ) ⊙ σ′(z⁽ˡ⁾)
     """
     row = loss_name if isinstance(loss_name, Loss) else loss(loss_name)
-    return DeltaRecursion(row, reduction, _base(row, reduction), *_step())
+    return DeltaRecursion(row, reduction, _base(row, reduction), *_step(skip), skip)
 
 
 def _base(row: Loss, reduction: str) -> Line:
@@ -123,13 +133,15 @@ def _base(row: Loss, reduction: str) -> Line:
     return Line("base l = L", "δ⁽ᴸ⁾", z.indices, claimed, derived, reason)
 
 
-def _step() -> tuple[Line, Line, Line]:
+def _step(skip: bool) -> tuple[Line, Line, Line]:
     sigma = scalar_function("σ")
+    O = axis("o", "D_l") if skip else _O
     z = Input("z⁽ˡ⁾", (N, _I))
-    W, b = Input("W⁽ˡ⁺¹⁾", (_I, _O)), Input("b⁽ˡ⁺¹⁾", (_O,))
+    W, b = Input("W⁽ˡ⁺¹⁾", (_I, O)), Input("b⁽ˡ⁺¹⁾", (O,))
     a = apply(sigma, z).named("a⁽ˡ⁾")
     following = (a * W).sum("i") + b
-    delta = Input("δ⁽ˡ⁺¹⁾", (N, _O))
+    following = z.rename(i="o") + following if skip else following
+    delta = Input("δ⁽ˡ⁺¹⁾", (N, O))
     gradients, _ = vjp(following, (z.name, W.name, b.name), delta)
     slope = map_function(sigma(slot(0)).diff(slot(0)), z)
     claims = (
@@ -137,12 +149,17 @@ def _step() -> tuple[Line, Line, Line]:
             "step l+1 → l",
             "δ⁽ˡ⁾",
             z,
-            (slope * (delta * W).sum("o")),
+            (delta.rename(o="i") if skip else 0) + slope * (delta * W).sum("o"),
             "by hypothesis δ⁽ˡ⁺¹⁾ is right; its adjoint through one layer",
         ),
         ("weights", "∂E/∂W⁽ˡ⁺¹⁾", W, (a * delta).sum("n"), "the adjoint of the product by its other operand"),
         ("biases", "∂E/∂b⁽ˡ⁺¹⁾", b, delta.sum("n"), "the adjoint of a broadcast is a sum"),
     )
+    here = {target.name: inputs(following)[target.name].indices for _, _, target, _, _ in claims}
+    gradients = {
+        target.name: gradients[target.name].rename({a.name: b.name for a, b in zip(here[target.name], target.indices)})
+        for _, _, target, _, _ in claims
+    }
     lines = (
         Line(label, name, target.indices, claimed, gradients[target.name], reason)
         for label, name, target, claimed, reason in claims

@@ -9,6 +9,7 @@ trusted.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -18,7 +19,7 @@ import sympy
 from . import algebra as P
 from .errors import Unsupported
 from .normal_form import RECURRENCES, named_atom, normal_form, vanishes
-from .polynomials import Atom, Poly
+from .polynomials import Atom, Poly, is_idempotent
 from .recurrence import CANONICAL, Recur, Recurrence
 from .tensors import (
     Axis,
@@ -27,6 +28,7 @@ from .tensors import (
     Input,
     Maximiser,
     Named,
+    Position,
     Scalar,
     Tensor,
     contract,
@@ -62,12 +64,30 @@ class Writer:
         if (sign := _sign_of(rest)) is not None:
             body = map_function(SIGN, self.write(sign, taken=taken))
             return multiply(self.term(frozenset(shared.items()), scale, taken), body)
-        terms = [(m, rest.terms[m]) for m in sorted(rest.terms, key=_order)]
-        terms.sort(key=lambda t: t[1] < 0)
-        body = self.sum_of(terms, taken)
+        body = self.factored(rest, taken)
         if scale == 1 and not shared:
             return body
         return multiply(self.term(frozenset(shared.items()), scale, taken), body)
+
+    def factored(self, p: Poly, taken: frozenset[str]) -> Tensor:
+        """A sum without common factors, as a product of shorter sums where it is one: (1 − z) (h − g)."""
+        parts = P.factorise(p) if len(p.terms) > 3 else [(p, 1)]
+        if len(parts) > 1:
+            turned = [(-q, k) if k % 2 and q.terms[min(q.terms, key=_order)] < 0 else (q, k) for q, k in parts]
+            sign = -1 if sum(q != r for (q, _), (r, _) in zip(parts, turned)) % 2 else 1
+            mixed = next(
+                (j for j, (q, k) in enumerate(turned) if k % 2 and len({c > 0 for c in q.terms.values()}) > 1), None
+            )
+            if sign < 0 and mixed is not None:  # (h − g) for −(g − h)
+                turned[mixed], sign = (-turned[mixed][0], turned[mixed][1]), 1
+            bodies = [self.sum_in_order(q, taken) for q, _ in turned]
+            return multiply(sign, *(map_function(slot(0) ** k, b) if k > 1 else b for b, (_, k) in zip(bodies, turned)))
+        return self.sum_in_order(p, taken)
+
+    def sum_in_order(self, p: Poly, taken: frozenset[str]) -> Tensor:
+        """Σ of the terms in reading order, those that are subtracted last."""
+        terms = [(m, p.terms[m]) for m in sorted(p.terms, key=_order)]
+        return self.sum_of(sorted(terms, key=lambda t: t[1] < 0), taken)
 
     def turned(self, factors: Mapping[Atom, Any]) -> int:
         """−1 if writing 1 − p for p − 1 in odd powers turns the sign of a product."""
@@ -90,6 +110,8 @@ class Writer:
         exponent = P.ZERO
         for a, e in sorted(m, key=lambda t: (t[0].kind == "sum", t[0].key)):
             power = sympy.Rational(Fraction(e).numerator, Fraction(e).denominator)
+            if a.kind == "symbol" and a.data[0] is P.LEFT_OUT:
+                raise Unsupported("−∞ beside other terms")  # 0·(−∞) would be no number
             if a.kind in ("symbol", "prime"):
                 scalar *= sympy.sympify(a.data[0]) ** power
             elif a.kind == "exp":
@@ -110,6 +132,8 @@ class Writer:
             return self.named(a)
         if a.kind == "delta":
             return Delta(*a.data)
+        if a.kind == "position":
+            return Position(*a.data)
         if a.kind == "recur":
             axes, form = a.data
             return RECURRENCES[form].rename({f"·{k}": i.name for k, i in enumerate(axes)})
@@ -221,12 +245,18 @@ def all_axes(*tensors: Tensor) -> tuple[Axis, ...]:
     return tuple(dict.fromkeys(a for t in tensors for node in postorder(t) for a in (*node.axes, *axes_of(node))))
 
 
-def _solve(name: Named, opaque: frozenset[str]) -> tuple[Atom, Poly] | None:
-    """The definition of a name, solved for one atom of it: (atom, what it equals)."""
+def _solve(name: Named, opaque: frozenset[str]) -> tuple[Atom, Poly, frozenset[Atom]] | None:
+    """The definition of a name, solved for one atom of it: (atom, what it equals, where these are 1 and not 0)."""
     body = normal_form(name.operand, opaque=opaque)
     own = P.of_atom(named_atom(name))
     candidates = {
-        a for m in body.terms for a, _ in m if a.kind not in ("symbol", "prime", "above", "zero", "delta", "tie")
+        a
+        for m in body.terms
+        for a, _ in m
+        if a.kind not in ("symbol", "prime", "position")
+        and not is_idempotent(a)
+        # A state is not solved for the state before it: that would divide by what it is multiplied with.
+        and not (a.kind == "recur" and len(body.terms) > 1)
     }
     # The pivot carries the axes of the name: an input or function of full rank before sums and other names.
     for a in sorted(candidates, key=lambda a: (len(a.free) != len(own.free), a.kind == "named", -len(a.key), a.key)):
@@ -241,11 +271,15 @@ def _solve(name: Named, opaque: frozenset[str]) -> tuple[Atom, Poly] | None:
             factor = Poly({m - {(a, e)}: c})
             if any(P.contains(b, a) for n in factor.terms for b, _ in n):
                 continue
-            return a, P.power((own - rest) * P.power(factor, -1), Fraction(1) / e)
+            switches = frozenset(b for n in factor.terms for b, _ in n if is_idempotent(b) and b.kind != "tie")
+            if switches and rest:
+                continue
+            factor = Poly({frozenset(t for t in n if t[0] not in switches): v for n, v in factor.terms.items()})
+            return a, P.power((own - rest) * P.power(factor, -1), Fraction(1) / e), switches
         if len(with_pivot) > 1 and all((a, 1) in m for m in with_pivot):
             factor = Poly({m - {(a, 1)}: c for m, c in with_pivot.items()})
             if not any(P.contains(b, a) for n in factor.terms for b, _ in n):
-                return a, (own - rest) * P.power(factor, -1)
+                return a, (own - rest) * P.power(factor, -1), frozenset()
     return None
 
 
@@ -268,6 +302,35 @@ def _fold(p: Poly, pivot: Atom, value: Poly) -> Poly:
     return P.transform(p, change)
 
 
+def _fold_switched(p: Poly, pivot: Atom, value: Poly, switches: frozenset[Atom]) -> Poly:
+    """As :func:`_fold`, only where every switch is a factor, here or further out; one beside the pivot is used up."""
+
+    def go(q: Poly, on: frozenset[Atom]) -> Poly:
+        return P.total(term(m, on).scaled(c) for m, c in q.terms.items())
+
+    def term(m: Any, on: frozenset[Atom]) -> Poly:
+        on = on | {a for a, _ in m if is_idempotent(a)}
+        used: set[Atom] = set()
+        parts: list[tuple[Poly, Any]] = []
+        for a, e in m:
+            mapping = _match(pivot, a)
+            needed = (
+                {b for s in switches for b, _ in next(iter(P.rename(P.of_atom(s), mapping).terms))}
+                if mapping is not None
+                else set()
+            )
+            if mapping is not None and needed <= on:
+                used |= needed
+                parts.append((P.rename(value, mapping), e))
+            elif not is_idempotent(a):
+                inner = go(a.data[0], on) if a.kind == "power" else P.rebuild(a, lambda q: go(q, on), lambda i: i)
+                parts.append((inner, e))
+        kept = [P.of_atom(a) for a, _ in m if is_idempotent(a) and a not in used]
+        return P.product([*kept, *(P.power(q, e) for q, e in parts)])
+
+    return go(p, frozenset())
+
+
 def _match(pattern: Atom, a: Atom) -> dict[Axis, Axis] | None:
     """The renaming of free axes that makes the pattern the atom, if there is one."""
     if a is pattern:
@@ -284,7 +347,8 @@ def _match(pattern: Atom, a: Atom) -> dict[Axis, Axis] | None:
 
 
 def _cost(p: Poly) -> tuple[int, int]:
-    return (len(p.key), len(p.terms))
+    """How long a polynomial reads, every name as one letter."""
+    return (len(re.sub(r"[^\W\d]\w*\[", "a[", p.key)), len(p.terms))
 
 
 def simplify(
@@ -304,7 +368,8 @@ def simplify(
         if solved is None:
             continue
         try:
-            folded = _fold(p, *solved)
+            pivot, value, switches = solved
+            folded = _fold_switched(p, pivot, value, switches) if switches else _fold(p, pivot, value)
         except (ZeroDivisionError, Unsupported):
             continue
         if _cost(folded) <= _cost(p):

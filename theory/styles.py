@@ -31,9 +31,8 @@ class TextStyle:
     times, dot, transpose, one = " ⊙ ", " ", "ᵀ", "1"
 
     def name(self, name: str) -> str:
-        if name.startswith("d") and name[1:] in _WORDS:
-            return "d" + _WORDS[name[1:]]
-        return _WORDS.get(name, name)
+        before, word, layer = re.fullmatch(r"(d?)(.*?)(\d*)", name).groups()  # type: ignore[union-attr]
+        return f"{before}{_WORDS[word]}{layer}" if word in _WORDS else _WORDS.get(name, name)
 
     def indexed(self, name: str, indices: Sequence[Axis]) -> str:
         return self.name(name) + (f"[{','.join(a.name for a in indices)}]" if indices else "")
@@ -58,7 +57,9 @@ class TextStyle:
         return text + self.transpose
 
     def scalar(self, value: sympy.Expr) -> str:
-        text = re.sub(r"\bsqrt\(", "√(", sympy.sstr(value, order="none").replace("**", "^"))
+        plain = sympy.sstr(value, order="none").replace("**", "^").replace("-oo", "−∞").replace("oo", "∞")
+        plain = re.sub(r"\bpi\b", "π", plain)
+        text = re.sub(r"√\((\w)\)", r"√\1", re.sub(r"\bsqrt\(", "√(", plain))
         return re.sub(r"[A-Za-z]+\w*", lambda m: _WORDS.get(m.group(), m.group()), text).replace("*", "·")
 
     def brackets(self, text: str) -> str:
@@ -92,11 +93,19 @@ class TextStyle:
             return f"[{branches[0][1]}]"
         return "{" + "; ".join(f"{v} if {c}" if c else f"{v} else" for v, c in branches) + "}"
 
+    def truth(self, text: str) -> str | None:
+        """The condition c, if the text is [c]."""
+        return text[1:-1] if re.fullmatch(r"\[[^\[\]]*\]", text) else None
+
     def relation(self, left: str, sign: str, right: str) -> str:
         return f"{left} {_TEXT_SIGNS.get(sign, sign)} {right}"
 
     def root(self, body: str) -> str:
         return f"√({body})"
+
+    def magnitude(self, body: str) -> str:
+        """|u|."""
+        return f"|{body}|"
 
 
 class LatexStyle(TextStyle):
@@ -106,12 +115,14 @@ class LatexStyle(TextStyle):
 
     def name(self, name: str) -> str:
         if re.fullmatch(r"d([A-Za-zΔδ]\d*|[a-z]{4,})", name) and (
-            len(name.rstrip("0123456789")) == 2 or name[1:] in _WORDS or len(name) > 6
+            len(name.rstrip("0123456789")) == 2 or name[1:].rstrip("0123456789") in _WORDS or len(name) > 6
         ):
             return r"\mathrm{d}" + self.name(name[1:])
         if name.startswith("∂E/∂"):
             return rf"\frac{{\partial E}}{{\partial {self.name(name[4:])}}}"
         name = _WORDS.get(name, name)
+        if (word := name.rstrip("0123456789")) in _WORDS:
+            name = _WORDS[word] + name[len(word) :]
         stem = re.match(r"^(.+?)(⁽[^⁾]*⁾|\d+)?(′*)$", name)
         assert stem is not None
         body, layer, primes = stem.groups()
@@ -188,8 +199,15 @@ class LatexStyle(TextStyle):
         lines = [rf"{v} & \text{{if }} {c}" if c else rf"{v} & \text{{otherwise}}" for v, c in branches]
         return r"\begin{cases} " + r" \\ ".join(lines) + r" \end{cases}"
 
+    def truth(self, text: str) -> str | None:
+        body = text.removeprefix(r"\left[").removesuffix(r"\right]")
+        return body if len(body) == len(text) - 13 and r"\left[" not in body else None
+
     def relation(self, left: str, sign: str, right: str) -> str:
         return f"{left} {_LATEX_SIGNS.get(sign, sign)} {right}"
+
+    def magnitude(self, body: str) -> str:
+        return rf"\left|{body}\right|"
 
     def root(self, body: str) -> str:
         return rf"\sqrt{{{body}}}"

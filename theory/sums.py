@@ -12,6 +12,7 @@ from typing import Any
 from .errors import Unsupported
 from .monomials import RULES, monomial, of_atom
 from .polynomials import (
+    LEFT_OUT,
     UNIT,
     ZERO,
     Atom,
@@ -42,7 +43,7 @@ def contains(a: Atom, wanted: Atom) -> bool:
     return any(contains(b, wanted) for p in polys for m in p.terms for b, _ in m)
 
 
-def _rebuild(a: Atom, go: Callable[[Poly], Poly], index: Callable[[Axis], Axis]) -> Poly:
+def rebuild(a: Atom, go: Callable[[Poly], Poly], index: Callable[[Axis], Axis]) -> Poly:
     """The atom with ``go`` applied to the polynomials in it and ``index`` to its free axes."""
     if a.kind == "input":
         return of_atom(atom("input", a.data[0], tuple(map(index, a.data[1])), a.data[2]))
@@ -50,6 +51,8 @@ def _rebuild(a: Atom, go: Callable[[Poly], Poly], index: Callable[[Axis], Axis])
         return of_atom(atom("named", a.data[0], tuple(map(index, a.data[1])), *a.data[2:]))
     if a.kind == "delta":
         return delta(*map(index, a.data))
+    if a.kind == "position":
+        return of_atom(atom("position", index(a.data[0])))
     if a.kind == "recur":
         return of_atom(atom("recur", tuple(map(index, a.data[0])), a.data[1]))
     if a.kind == "tie":
@@ -94,7 +97,7 @@ def transform(p: Poly, change: Callable[[Atom], Poly | None], index: Callable[[A
             return power(new, e)
         if a.kind == "power":
             return power(go(a.data[0]), e)
-        return power(_rebuild(a, go, index), e)
+        return power(rebuild(a, go, index), e)
 
     return go(p)
 
@@ -125,7 +128,7 @@ def _rename(p: Poly, pairs: tuple[tuple[Axis, Axis], ...]) -> Poly:
             return power(make_sum(a.data[0], rename(Poly({a.data[1]: Fraction(1)}), mapping)), e)
         if a.kind == "power":
             return power(rename(a.data[0], mapping), e)
-        return power(_rebuild(a, lambda q: rename(q, mapping), lambda i: mapping.get(i, i)), e)
+        return power(rebuild(a, lambda q: rename(q, mapping), lambda i: mapping.get(i, i)), e)
 
     return total(product(factor(a, e) for a, e in m).scaled(c) for m, c in p.terms.items())
 
@@ -358,8 +361,10 @@ def _bind(
 
 
 def _varying(p: Poly, over: tuple[Axis, ...]) -> tuple[Poly, Poly]:
-    """The terms that depend on the axes, and the others."""
+    """The terms that depend on the axes, and the others; −∞ stays with those that it may stand in for."""
     depends = {m: c for m, c in p.terms.items() if any(i in a.free for a, _ in m for i in over)}
+    if depends:
+        depends |= {m: c for m, c in p.terms.items() if any(a.data[0] is LEFT_OUT for a, _ in m)}
     return Poly(depends), Poly({m: c for m, c in p.terms.items() if m not in depends})
 
 

@@ -17,6 +17,7 @@ node                                  meaning
 ``Extremum(operand, over)``           maximum over the named axes
 ``Maximiser(operand, over)``          weights of the maximiser: they sum to one; ties share evenly (derivative 0)
 ``Delta(a, b)``                       Kronecker delta of two axes of one size
+``Position(along)``                   the index along an axis itself: 0, 1, …
 ``Named(name, operand, indices)``     the operand, under a name that printing and simplifying keep
 ====================================  ==========================================================================
 
@@ -370,6 +371,16 @@ class Delta(Tensor):
 
 
 @_node
+class Position(Tensor):
+    """The index along an axis itself: 0, 1, …; what a causal mask and an encoding of positions are made of."""
+
+    along: Axis
+
+    def __post_init__(self) -> None:
+        self._set((self.along,))
+
+
+@_node
 class Named(Tensor):
     """The operand under a name."""
 
@@ -546,6 +557,11 @@ def same(a: Any, b: Any) -> Tensor:
 def where(mask: Any, a: Any, b: Any) -> Tensor:
     """``a`` where the mask is positive, else ``b``."""
     return apply(sympy.Piecewise((slot(1), slot(0) > 0), (slot(2), True)), mask, a, b)
+
+
+def allowed(mask: Any, a: Any) -> Tensor:
+    """``a`` where the mask is positive, else −∞: what a maximum or a softmax leaves out."""
+    return apply(sympy.Piecewise((slot(0), slot(1) > 0), (-sympy.oo, True)), a, mask)
 
 
 def maximum(a: Any, b: Any) -> Tensor:

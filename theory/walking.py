@@ -17,6 +17,7 @@ from .tensors import (
     Map,
     Maximiser,
     Named,
+    Position,
     Scalar,
     Tensor,
     contract,
@@ -140,6 +141,8 @@ def _rename(root: Tensor, pairs: tuple[tuple[str, str], ...]) -> Tensor:
             if to(root.a) != to(root.b)
             else Scalar(sympy.Integer(1)).expand((to(root.a),))
         )
+    if isinstance(root, Position):
+        return Position(to(root.along))
     if isinstance(root, Named):
         # Only the free indices move: the operand follows them by name.
         return Named(root.name, rename(root.operand, live), tuple(to(a) for a in root.indices))

@@ -110,7 +110,8 @@ def _recurrence(f: Steps) -> list[str]:
 LAYERS = Dialect(
     table=TABLE, einsum='jnp.einsum("{0}", {1})', permute="jnp.transpose({0}, ({1}))", maximum="{0}.max(axis=({1},))",
     total="{0}.sum(axis=({1},))", broadcast="jnp.broadcast_to({0}, {1})", full="jnp.full({1}, {0}, dtype={2}.dtype)",
-    eye="jnp.eye({0}, dtype={1}.dtype)", recurrence=_recurrence, helpers=_HELPERS,
+    eye="jnp.eye({0}, dtype={1}.dtype)", positions="jnp.arange({0}, dtype={1}.dtype)", recurrence=_recurrence,
+    helpers=_HELPERS,
 )  # fmt: skip
 
 

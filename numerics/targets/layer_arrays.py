@@ -22,6 +22,7 @@ from ...theory.tensors import (
     Map,
     Maximiser,
     Named,
+    Position,
     Scalar,
     Tensor,
     slot,
@@ -49,6 +50,7 @@ class Dialect:
     eye: str
     #: the lines of a recurrence, and the array of all its states with time first
     recurrence: Callable[[Steps], list[str]]
+    positions: str
     helpers: Mapping[str, str]
     #: the right-hand side of a step, where the table alone does not do; the last argument is an array like the result
     write: Callable[[Program, Mapping[int, str], int, str], str] | None = None
@@ -179,6 +181,8 @@ class ArrayWriter:
                 return self._maximiser(node)
             case Delta():
                 return self._keep(self.dialect.eye.format(self.size(node.a), self.like), (node.a, node.b))
+            case Position():
+                return self._keep(self.dialect.positions.format(self.size(node.along), self.like), node.axes)
             case Window() | Overlap() | Tie():
                 return self._windowed(node)
         raise told(node)

@@ -25,6 +25,7 @@ from ...theory.tensors import (
     Map,
     Maximiser,
     Named,
+    Position,
     Scalar,
     Tensor,
     merge_axes,
@@ -377,6 +378,8 @@ class LoopWriter:
                 return self._own(self._materialise(node), env)
             case Window():
                 return self._window(node, env)
+            case Position():
+                return self.dialect.real.format(env[node.along])
             case Delta():
                 return self._truth(f"{env[node.a]} == {env[node.b]}")
             case Tie():

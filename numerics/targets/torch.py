@@ -157,6 +157,7 @@ LAYERS = Dialect(
     full="torch.full({1}, {0}, dtype={2}.dtype, device={2}.device)",
     eye="torch.eye({0}, dtype={1}.dtype, device={1}.device)",
     recurrence=_recurrence,
+    positions="torch.arange({0}, dtype={1}.dtype, device={1}.device)",
     helpers=_HELPERS,
     write=_right_side,
 )
