@@ -160,10 +160,29 @@ def cost_table(costs: Any, sizes: str | None) -> tuple[Table, dict[str, str]]:
         "backward operations": found.backward,
         "stored numbers": found.stored,
     }
-    shown = {name: f"{int(v):,}" if v.is_Integer else TEXT.scalar(v) for name, v in rows.items()}
+    shown = {name: count_text(v) for name, v in rows.items()}
     ratio = leading_ratio(found)
     shown["backward/forward"] = ratio if ratio is not None else TEXT.scalar(found.ratio)
-    return Table(("costs", ""), [(name, text) for name, text in shown.items()]), shown
+    return Table(("costs", ""), list(shown.items())), shown
+
+
+def count_text(value: Any) -> str:
+    """A count as text, the largest terms first: 2·I·N·O + N."""
+    import sympy
+
+    from ..theory.styles import TEXT
+
+    def written(c: Any, m: Any) -> str:
+        if m == 1:
+            return f"{int(c):,}"
+        return TEXT.scalar(m) if c == 1 else f"{int(c):,}·{TEXT.scalar(m)}"
+
+    parts = sympy.expand(value).as_coefficients_dict()
+    if not all(c.is_Integer for c in parts.values()):
+        return TEXT.scalar(value)
+    terms = sorted(parts.items(), key=lambda t: (-len(sympy.Mul.make_args(t[0])) if t[0] != 1 else 1, str(t[0])))
+    text = "".join(f" {'−' if c < 0 else '+'} {written(abs(c), m)}" for m, c in terms)
+    return "−" + text[3:] if text.startswith(" −") else text[3:] or "0"
 
 
 def parse_sizes(text: str, costs: Any) -> dict[str, int]:

@@ -70,5 +70,8 @@ def _gradient_lines(gradient: Any, layout: str, steps: bool, said: set[str]) -> 
         return [Formula(body, gradient.latex, gradient.shape)]
     first, *rest = gradient_lines(d, layout, said)
     assert isinstance(first, Formula)
-    ways = step_lines(d, *gradient.of, layout) if steps and gradient.of is not None else []
+    ways: list[Line] = []
+    if steps and gradient.of is not None:
+        output, cotangent = gradient.of
+        ways = step_lines(d, output, cotangent, layout)
     return [*ways, Formula(first.text, first.latex, gradient.shape_in(layout)), *rest]

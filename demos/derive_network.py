@@ -1,4 +1,4 @@
-"""``derive network`` and ``derive recursion``: whole networks from widths or from layers as text, and any depth at once."""
+"""``derive network`` and ``derive recursion``: networks from widths or from layers as text, and any depth at once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from ..theory.errors import InputError
 from .derive_backward import (
     _deliver_source,
+    count_text,
     deliver,
     file_option,
     format_option,
@@ -112,24 +113,14 @@ def widths_page(net: Any, layout: str, steps: bool) -> tuple[Page, dict[str, Any
 
 def network_cost_table(costs: Any) -> tuple[Table, dict[str, str]]:
     """Costs of a network at its widths, for N samples."""
-    import sympy
-
     from ..theory.costs import leading_ratio
-    from ..theory.styles import TEXT
-
-    def text(value: Any) -> str:
-        parts = sympy.expand(value).as_coefficients_dict()
-        terms = sorted(((abs(c), c < 0, m) for m, c in parts.items()), key=lambda t: t[2] == 1)
-        written = [(f"{int(c):,}" + ("" if m == 1 else f"·{TEXT.scalar(m)}"), negative) for c, negative, m in terms]
-        start = ("−" if written[0][1] else "") + written[0][0]
-        return start + "".join(f" {'−' if negative else '+'} {t}" for t, negative in written[1:])
 
     shown = {
-        "parameters": text(costs.parameters),
-        "forward operations": text(costs.forward),
-        "backward operations": text(costs.backward),
+        "parameters": count_text(costs.parameters),
+        "forward operations": count_text(costs.forward),
+        "backward operations": count_text(costs.backward),
         "backward/forward": leading_ratio(costs) or "",
-        "stored activations": f"{text(costs.stored)} numbers, {text(4 * costs.stored)} bytes in float32",
+        "stored activations": f"{count_text(costs.stored)} numbers, {count_text(4 * costs.stored)} bytes in float32",
     }
     return Table(("costs", "for N samples"), list(shown.items())), shown
 

@@ -178,7 +178,8 @@ _TEX_SIGNS = {
     "δ": r"$\delta$", "γ": r"$\gamma$", "β": r"$\beta$", "ε": r"$\varepsilon$", "Σ": r"$\Sigma$", "√": r"$\surd$",
     "∞": r"$\infty$", "·": r"$\cdot$", "ᵀ": r"$^{\top}$", "′": "$'$", "²": "$^2$", "⌊": r"$\lfloor$", "⌋": r"$\rfloor$",
     "α": r"$\alpha$", "∂": r"$\partial$", "‖": r"$\|$", "Δ": r"$\Delta$", "x̂": r"$\hat x$", "ȳ": r"$\bar y$",
-    "≠": r"$\ne$", "λ": r"$\lambda$", "ẏ": r"$\dot y$", "⟨": r"$\langle$", "⟩": r"$\rangle$", "⁻": "$^-$", "π": r"$\pi$",
+    "≠": r"$\ne$", "λ": r"$\lambda$", "ẏ": r"$\dot y$", "⟨": r"$\langle$", "⟩": r"$\rangle$", "⁻": "$^-$",
+    "π": r"$\pi$",
 }  # fmt: skip
 
 
@@ -215,7 +216,8 @@ def _html_of(line: Line) -> str:
     if isinstance(line, Formula):
         word = f'<span class="word">{html.escape(line.word)}</span>' if line.word else ""
         shape = f'<span class="shape">{html.escape(line.shape)}</span>' if line.shape else ""
-        return f'<div class="line l{min(line.level, 2)}">{word}{mathml(line.latex)}{shape}</div>'
+        formula = mathml(line.latex).replace("<math ", '<math displaystyle="true" ', 1)
+        return f'<div class="line l{min(line.level, 2)}">{word}{formula}{shape}</div>'
     if isinstance(line, Words):
         return f'<p class="l{min(line.level, 2)}">{html.escape(line.text)}</p>'
     if isinstance(line, Code):

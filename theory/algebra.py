@@ -55,8 +55,8 @@ from .sums import (
 from .ties import tie
 
 __all__ = [
-    "LEFT_OUT", "ONE", "UNIT", "ZERO", "Atom", "NameFacts", "Poly", "above", "absolute", "atom", "constant", "contains", "content",
-    "delta", "exponential", "factorise", "function", "is_positive", "logarithm", "make_sum", "maximiser", "maximum",
-    "mono_key", "monomial", "monomial_product", "of_atom", "power", "product", "rebuild", "rename", "replace_atom", "sum_over",
-    "tie", "total", "transform", "vanishing",
+    "LEFT_OUT", "ONE", "UNIT", "ZERO", "Atom", "NameFacts", "Poly", "above", "absolute", "atom", "constant", "contains",
+    "content", "delta", "exponential", "factorise", "function", "is_positive", "logarithm", "make_sum", "maximiser",
+    "maximum", "mono_key", "monomial", "monomial_product", "of_atom", "power", "product", "rebuild", "rename",
+    "replace_atom", "sum_over", "tie", "total", "transform", "vanishing",
 ]  # fmt: skip

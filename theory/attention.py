@@ -50,7 +50,9 @@ def _checked(mask: str, known: tuple[str, ...]) -> str:
 
 
 def _title(text: str, mask: str) -> str:
-    return text + (f", mask {mask}" + (f": {MASKS[mask]}" if mask == "causal" else "") if mask != "none" else "")
+    if mask == "none":
+        return text
+    return f"{text}, mask {mask}" + (f": {MASKS[mask]}" if mask == "causal" else "")
 
 
 def attention_row(several: bool, *, mask: str = "none") -> Layer:
@@ -64,7 +66,8 @@ def attention_row(several: bool, *, mask: str = "none") -> Layer:
     return Layer(
         "multi_head_attention" if several else "attention",
         lambda q, k, v, *given: attend(q, k, v, mask, given), tuple(inputs), _title(title, mask), citation=VASWANI,
-        stages=("A", "S"), options={"mask": mask}, variant=lambda **chosen: attention_row(several, **chosen),
+        stages=("A", "S"), data=("q", "k", "v", "mask"), options={"mask": mask},
+        variant=lambda **chosen: attention_row(several, **chosen),
     )  # fmt: skip
 
 

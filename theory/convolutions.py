@@ -144,8 +144,8 @@ def pooling(
 ) -> Layer:
     """The row of average or maximum pooling; the stride is the kernel unless given.
 
-    An average counts the zeros of its padding; for a maximum what lies outside is −∞, so the padding is at most half the
-    kernel's reach. Ties of a maximum share its cotangent evenly.
+    An average counts the zeros of its padding. For a maximum what lies outside is −∞, and the padding is at most half
+    of what the kernel reaches. Ties of a maximum share its cotangent evenly.
     """
     if isinstance(kernel, bool) or not isinstance(kernel, int) or kernel < 1:
         raise InputError(f"pooling kernel {kernel!r}: a whole number of at least 1 is needed")

@@ -102,7 +102,9 @@ def _scalar_operations(function: sympy.Expr, count: int) -> sympy.Expr:
 def layer_costs(row: Layer, parameters: Iterable[str] | None = None) -> Costs:
     """The costs of a layer; its parameters are the inputs without a sample axis n, unless named."""
     chosen = tuple(
-        a.name for a in row.inputs if (a.name in parameters if parameters is not None else "n" not in a.names)
+        a.name
+        for a in row.inputs
+        if (a.name in parameters if parameters is not None else "n" not in a.names and a.name not in row.data)
     )
     chosen = tuple(name for name in chosen if name in row.differentiable)
     gradients, _ = vjp(row.forward, row.differentiable, row.cotangent)

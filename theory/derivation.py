@@ -14,7 +14,7 @@ from .backprop import Step, vjp
 from .equality import Comparison, equal
 from .errors import InputError, Unsupported
 from .normal_form import normal_form, vanishes
-from .notation import Writer, index_latex, index_text, matrix_form, recurrence_line, shape_text
+from .notation import Writer, index_text, matrix_form, recurrence_line, shape_text
 from .numpy_source import HELPERS, NumpyWriter, assignments, drop_unused, identifier, size_lines
 from .recurrence import Recur, Recurrence, canonical, has_recurrence, original, recur, recurrences, signature
 from .simplify import definitions, simplify
@@ -480,8 +480,8 @@ def _with_equivalent(root: Tensor, short: Tensor) -> Tensor:
 
 
 def _length(node: Tensor) -> int:
-    """Characters of the expression; a function by name counts as short as it prints."""
-    return len(index_text(node))
+    """Characters of the expression, every name as one letter."""
+    return len(re.sub(r"[^\W\d_]\w*\[", "a[", index_text(node)))
 
 
 # --- losses and networks ------------------------------------------------------------------------------------

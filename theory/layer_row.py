@@ -36,6 +36,8 @@ class Layer:
     function: str = ""
     #: named values whose own cotangents are kept under a name (dA for A)
     stages: tuple[str, ...] = ()
+    #: inputs that are data although they have no sample axis n
+    data: tuple[str, ...] = ()
     #: axes of the output in order, where they are not all axes of the inputs
     output: tuple[str, ...] = ()
     #: structural options (stride, groups, heads, …) -> the values this row has; ``variant`` makes the row of others

@@ -1,6 +1,6 @@
 """The layers: one function each, the forward pass in index notation and nothing else.
 
-Gradients, their matrix form, LaTeX, NumPy source and tests are derived from the functions. Samples are rows: ``x[n,i]``.
+Gradients, matrix form, LaTeX, NumPy source and tests are derived from the functions. Samples are rows: ``x[n,i]``.
 Adding a layer is writing one function under ``@row``, which names the axes of its arguments.
 """
 

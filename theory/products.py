@@ -1,4 +1,4 @@
-"""Products with Jacobians and Hessians of layers and losses, derived, simplified and compared: what ``--product`` shows.
+"""Products with Jacobians and Hessians of layers and losses, derived and simplified: what ``--product`` shows.
 
 =================  ====================================================================================================
 ``vjp``            Jᵀ dy, the gradient by each input for the cotangent dy
@@ -56,13 +56,14 @@ def _derivation(
     arguments: Iterable[Input],
     forward: Tensor,
     parameters: Mapping[sympy.Symbol, sympy.Expr],
-    words: Iterable[Named] = (),
+    words: Iterable[Named] | None = None,
+    facts: tuple[str, ...] = (),
 ) -> Derivation:
-    vocabulary = (*definitions(forward).values(), *words)
+    vocabulary = tuple(words if words is not None else definitions(forward).values())
     raw = raw.expand(axes)
     best = readable(raw, vocabulary, axes=axes) if len(index_text(raw)) < SHORT else raw
     return Derivation(
-        title, name, wrt, tuple(axes), best, raw, tuple(arguments), (), dict(parameters),
+        title, name, wrt, tuple(axes), best, raw, tuple(arguments), (), dict(parameters), facts,
         words=forward_definitions(forward),
     )  # fmt: skip
 
@@ -93,7 +94,8 @@ def layer_products(row: Layer, kind: str, wrt: str | None = None) -> list[Deriva
 def _layer_tangent(row: Layer, chosen: tuple[str, ...]) -> Derivation:
     """J dx; the tangents of the row's stages are kept under names (dz for z)."""
     moved = [Input(f"d{a.name}", a.indices) for a in row.inputs if a.name in chosen]
-    words, kept = tuple(definitions(row.forward).values()), []
+    words = tuple(definitions(row.forward).values())
+    kept: list[str] = []
 
     def at_name(node: Named, tangent: Tensor) -> Tensor:
         if node.name not in row.stages or f"d{node.name}" in kept or isinstance(tangent, Named):
@@ -115,6 +117,7 @@ def _layer_product(row: Layer, kind: str, name: str) -> Derivation:
     target = next(a for a in row.inputs if a.name == name)
     here = inputs(row.forward)[name].indices
     v = Input("v", target.indices)
+    given: tuple[Input, ...]
     if kind == "hvp":
         raw, given = layer_hessian(row, name), (v, row.cotangent)
     else:
@@ -150,18 +153,33 @@ def loss_products(row: Loss, kind: str, reduction: str = "none") -> list[Derivat
         moved = Input(f"d{name}", axes)
         raw = jvp(value, {name: moved})
         arguments: tuple[Input, ...] = (moved, prediction, target)
-        return [_derivation(row.title, "dE", name, raw, value.axes, arguments, value, row.parameters, _words(row))]
+        return [
+            _derivation(
+                row.title, "dE", name, raw, value.axes, arguments, value, row.parameters, _words(row), _facts(row)
+            )
+        ]
     v = Input("v", axes)
     if kind == "hvp":
         raw = hessian_vector(value, {name: v}, cotangent)[name]
         arguments = (v, *given, prediction, target)
-        return [_derivation(row.title, f"Hv_{name}", name, raw, axes, arguments, value, row.parameters, _words(row))]
+        return [
+            _derivation(
+                row.title, f"Hv_{name}", name, raw, axes, arguments, value, row.parameters, _words(row), _facts(row)
+            )
+        ]
     return [_loss_gauss_newton(row, reduction, cotangent, given)]
 
 
+def _facts(row: Loss) -> tuple[str, ...]:
+    return tuple(f"y {fact.kind} over k" for fact in row.target_facts if fact.axis is not None)
+
+
 def _words(row: Loss) -> tuple[Named, ...]:
-    prediction, _ = row.inputs()
-    return (Named("p", row.predict(prediction), prediction.indices),) if row.from_logits else ()
+    """What a product may be written with: the prediction, and the words of the row."""
+    prediction, target = row.inputs()
+    own = definitions(row.forward(prediction, target, "none"))
+    p = (Named("p", row.predict(prediction), prediction.indices),) if row.from_logits else ()
+    return (*p, *(own[name] for name in row.words if name in own))
 
 
 def _loss_gauss_newton(row: Loss, reduction: str, cotangent: Tensor, given: tuple[Input, ...]) -> Derivation:
@@ -177,4 +195,4 @@ def _loss_gauss_newton(row: Loss, reduction: str, cotangent: Tensor, given: tupl
     raw = vjp(out, ("z",), bent.expand(out.axes))[0]["z"]
     arguments = (Input("v", z.indices), *given, z, target)
     words = (Named("p", row.predict(z), z.indices),) if row.output != "identity" else ()
-    return _derivation(row.title, "Gv_z", "z", raw, z.indices, arguments, out, row.parameters, words)
+    return _derivation(row.title, "Gv_z", "z", raw, z.indices, arguments, out, row.parameters, words, _facts(row))

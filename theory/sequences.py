@@ -222,6 +222,7 @@ def _step(placed: Placed, k: int, wanted: str) -> Step:
     label = (
         f"{called}({seen}{'; ' + ', '.join(map(TEXT.name, given)) if given else ''}{'; ' + options if options else ''})"
     )
+    word = called.replace("_", r"\_")
     tex = ", ".join([_tex(f"A{k}"), *map(_tex, given)])
     shape = f"[N×{shown(placed.makes)}]"
 
@@ -236,7 +237,7 @@ def _step(placed: Placed, k: int, wanted: str) -> Step:
         names[i.name]: tuple(placed.sizes[str(a.size)] for a in i.indices[1:]) for i in row.inputs[1:] if "n" in i.names
     }
     return Step(
-        f"A{out} = {label}   {shape}", rf"A_{{{out}}} = \mathrm{{{called.replace('_', chr(92) + '_')}}}\left({tex}\right)",
+        f"A{out} = {label}   {shape}", rf"A_{{{out}}} = \mathrm{{{word}}}\left({tex}\right)",
         placed.makes, backward, parameters, costs, lambda: _layer_code(placed, k, names, wanted), data,
     )  # fmt: skip
 

@@ -118,6 +118,8 @@ class LatexStyle(TextStyle):
             len(name.rstrip("0123456789")) == 2 or name[1:].rstrip("0123456789") in _WORDS or len(name) > 6
         ):
             return r"\mathrm{d}" + self.name(name[1:])
+        if re.fullmatch(r"d([UVWbz][a-z]|[a-z]_gate)\d*", name):
+            return r"\mathrm{d}" + self.name(name[1:])
         if name.startswith("∂E/∂"):
             return rf"\frac{{\partial E}}{{\partial {self.name(name[4:])}}}"
         name = _WORDS.get(name, name)
@@ -132,6 +134,8 @@ class LatexStyle(TextStyle):
             body = rf"\bar{{{body[:-1]}}}"
         elif body in _GREEK_LATEX:
             body = _GREEK_LATEX[body]
+        elif re.fullmatch(r"[UVWbz][a-z]|[a-z]_gate", body):  # Uf, zf and f_gate: the gate's letter is a superscript
+            body = f"{body[0]}^{{{body[1]}}}" if len(body) == 2 else rf"{body[0]}^{{\mathrm{{gate}}}}"
         elif len(body) > 1:
             body = rf"\mathrm{{{_escape(body)}}}"
         if layer and layer.startswith("⁽"):
@@ -162,7 +166,7 @@ class LatexStyle(TextStyle):
         if not indices:
             return plain
         letters = " ".join(_index_latex(a.name) for a in indices)
-        return f"{{{plain}}}_{{{letters}}}" if "_" in plain else f"{plain}_{{{letters}}}"
+        return f"{{{plain}}}_{{{letters}}}" if "_" in plain.replace(r"\_", "") else f"{plain}_{{{letters}}}"
 
     def scalar(self, value: sympy.Expr) -> str:
         symbols = {s: self.name(str(s)) for s in value.free_symbols}
