@@ -289,7 +289,8 @@ def function_source(
     doc: str = "",
 ) -> str:
     """Source of one NumPy function of the arguments (and hyper-parameters with defaults) that returns the outputs."""
-    lines, sizes = size_lines(arguments)
+    named = {identifier(n.name) for t, _ in outputs.values() for n in definitions(t).values()}
+    lines, sizes = size_lines(arguments, named)
     functions: dict[str, Any] = {}
     free: set[str] = set()
     for tensor, _ in outputs.values():

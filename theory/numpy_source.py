@@ -571,11 +571,15 @@ def at_time(root: Tensor, time: Axis) -> Tensor:
     return memo[root]
 
 
-def size_lines(arguments: Iterable[Input]) -> tuple[list[str], dict[sympy.Symbol, str]]:
-    """Lines that read symbolic axis sizes off the shapes of arguments, and how each size is then spelt."""
+def size_lines(arguments: Iterable[Input], names: Iterable[str] = ()) -> tuple[list[str], dict[sympy.Symbol, str]]:
+    """Lines that read symbolic axis sizes off the shapes of arguments, and how each size is then spelt.
+
+    ``names`` are variables besides the arguments, whose names no size may take.
+    """
+    arguments = tuple(arguments)
     found: dict[sympy.Symbol, str] = {}
     lines: list[str] = []
-    taken = {identifier(a.name) for a in arguments}
+    taken = {identifier(a.name) for a in arguments} | set(names)
     for a in arguments:
         for k, i in enumerate(a.indices):
             if i.size.is_Symbol and i.size not in found:
