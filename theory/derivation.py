@@ -22,7 +22,7 @@ from .spelling import meanings
 from .styles import LATEX, TEXT, TextStyle
 from .tensors import Axis, Input, Map, Maximiser, Named, Scalar, Tensor
 from .transcript import Transcript, transcript
-from .walking import inputs, postorder, scalar_symbols
+from .walking import deeply_nested, inputs, postorder, scalar_symbols
 
 if TYPE_CHECKING:
     from .losses import Loss
@@ -49,6 +49,8 @@ class Derivation:
     facts: tuple[str, ...] = ()
     #: quantities that are given (saved by the forward pass), so their definitions are not repeated
     given: frozenset[str] = frozenset()
+    #: names that both forms are written with, so that the proof need not open them
+    closed: frozenset[str] = frozenset()
     #: known operations that the gradient was proved to be
     known: tuple[str, ...] = ()
     #: the named quantities of the forward pass, whose indices a cotangent of theirs is shown at
@@ -59,8 +61,9 @@ class Derivation:
 
     @cached_property
     def proof(self) -> Comparison:
-        """Comparison of the readable form with what the rules gave, by fully opened normal forms."""
-        return equal(self.gradient, self.raw)
+        """Comparison of the readable form with what the rules gave, by normal forms; only ``closed`` names stay unopened."""
+        with deeply_nested():
+            return equal(self.gradient, self.raw, opaque=self.closed)
 
     @property
     def shape(self) -> str:
@@ -513,20 +516,28 @@ def loss_gradient(row: Loss, *, reduction: str, assume: bool, through_output: bo
 
 def network_derivations(net: Network) -> dict[str, Derivation]:
     """Every δ and parameter gradient of a network; see :meth:`.networks.Network.deltas`."""
-    deltas, gradients, _ = net._derived
+    deltas, gradients, _, arriving = net._derived
     names, _ = net._graph
     given = net.inputs
     found: dict[str, Derivation] = {}
     keep = frozenset({*names, *deltas})
 
-    plain = net._plain
     assumed = tuple(f"Y {fact.kind} over k" for fact in net.loss.target_facts)
 
     def add(name: str, wrt: str, tensor: Tensor, axes: tuple[Axis, ...]) -> None:
         title = f"{name} of the {'-'.join(map(str, net.widths))} network"
         facts = assumed if wrt == f"Z{net.depth}" else ()
         found[name] = Derivation(
-            title, name, wrt, axes, tensor, plain[wrt], tuple(given.values()), facts=facts, given=keep
+            title,
+            name,
+            wrt,
+            axes,
+            tensor,
+            arriving[wrt],
+            tuple(given.values()),
+            facts=facts,
+            given=keep,
+            closed=keep - {"P"},
         )
 
     for layer in range(net.depth, 0, -1):

@@ -42,8 +42,10 @@ class Comparison:
         return self.outcome == EQUAL
 
 
-def equal(a: Any, b: Any, *, points: int = 3, seed: int = 0, digits: int = 60) -> Comparison:
-    """Compare two tensors whose axes carry the same names.
+def equal(
+    a: Any, b: Any, *, points: int = 3, seed: int = 0, digits: int = 60, opaque: frozenset[str] = frozenset()
+) -> Comparison:
+    """Compare two tensors whose axes carry the same names; names in ``opaque`` stand for what they name, unopened.
 
     >>> from backproof.theory.tensors import Input, axis, exp
     >>> z = Input("z", (axis("n"), axis("k")))
@@ -61,7 +63,7 @@ def equal(a: Any, b: Any, *, points: int = 3, seed: int = 0, digits: int = 60) -
         return shapes
     reason = "the normal forms differ, but no point was found where the values do"
     try:
-        difference = normal_form(a) - normal_form(b)
+        difference = normal_form(a, opaque=opaque) - normal_form(b, opaque=opaque)
         if vanishes(difference):
             return Comparison(EQUAL, "the normal forms agree: equal for all shapes and values that satisfy the facts")
         kinks = _kinks_only(difference)

@@ -34,6 +34,7 @@ from .numpy_source import NumpyWriter, assignments, drop_unused, size_lines
 from .scalar_functions import scalar_function
 from .simplify import definitions, simplify
 from .tensors import Axis, Input, Named, Scalar, Tensor, apply, axis, size_symbol
+from .walking import deeply_nested
 
 if TYPE_CHECKING:
     from .costs import Costs
@@ -142,16 +143,21 @@ class Network:
         return [names["P"], *words]
 
     @cached_property
-    def _derived(self) -> tuple[dict[str, Tensor], dict[str, Tensor], list[Step]]:
-        """δ of every layer, gradient of every parameter, and the steps: by the adjoint rules alone."""
+    def _derived(self) -> tuple[dict[str, Tensor], dict[str, Tensor], list[Step], dict[str, Tensor]]:
+        """δ of every layer, gradient of every parameter, the steps, and what arrived at each: by the rules alone.
+
+        What arrives at a layer is written with the δ of the layer above, so the work for one layer is that of one layer.
+        """
         names, value = self._graph
         deltas: dict[str, Tensor] = {}
+        arriving: dict[str, Tensor] = {}
 
         def at_name(node: Named, incoming: Tensor) -> Tensor:
             if not (node.name.startswith("Z") and node is names.get(node.name)):
                 return incoming
             from .derivation import readable
 
+            arriving[node.name] = incoming.expand(node.axes)
             layer = int(node.name[1:])
             last = layer == self.depth
             vocabulary = self._vocabulary if last else []
@@ -162,23 +168,11 @@ class Network:
             return deltas[f"Δ{layer}"]
 
         wrt = list(self.parameter_shapes)
-        raw, steps = vjp(value, wrt, Scalar(sympy.Integer(1)), at_name=at_name)
-        keep = [*names, *deltas]
-        gradients = {name: simplify(raw[name], opaque=keep, axes=self.inputs[name].axes) for name in wrt}
-        return deltas, gradients, steps
-
-    @cached_property
-    def _plain(self) -> dict[str, Tensor]:
-        """The same gradients by the adjoint rules without any simplifying, to prove the readable ones against."""
-        _, value = self._graph
-        arriving: dict[str, Tensor] = {}
-
-        def at_name(node: Named, incoming: Tensor) -> Tensor:
-            arriving[node.name] = incoming
-            return incoming
-
-        gradients, _ = vjp(value, list(self.parameter_shapes), Scalar(sympy.Integer(1)), at_name=at_name)
-        return {**arriving, **gradients}
+        with deeply_nested():
+            raw, steps = vjp(value, wrt, Scalar(sympy.Integer(1)), at_name=at_name)
+            keep = [*names, *deltas]
+            gradients = {name: simplify(raw[name], opaque=keep, axes=self.inputs[name].axes) for name in wrt}
+        return deltas, gradients, steps, arriving | raw
 
     def deltas(self) -> dict[str, Derivation]:
         """Every δ and every parameter gradient, in the order they are computed, in matrix form with shapes."""
@@ -240,7 +234,7 @@ _activation, _loss = activation, loss
 
 def _source(net: Network) -> str:
     names, value = net._graph
-    _, gradients, _ = net._derived
+    _, gradients, _, _ = net._derived
     given = net.inputs
     saved = [*(f"Z{k}" for k in range(1, net.depth + 1)), *(f"A{k}" for k in range(1, net.depth)), "P"]
     functions = {"σ": "f", "σ′": "df"}

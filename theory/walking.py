@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 
 import sympy
@@ -26,6 +28,17 @@ from .tensors import (
     slot,
 )
 from .windows import Overlap, Tie, Window
+
+
+@contextmanager
+def deeply_nested() -> Iterator[None]:
+    """Room for expressions of many layers, whose δ nest as deep as the network is; the limit is put back after."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, 8_000))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def postorder(root: Tensor, closed: frozenset[str] = frozenset()) -> list[Tensor]:
