@@ -1,4 +1,4 @@
-"""Attention with masks: every option against 300-digit balls and PyTorch, rows that may look at nothing, −∞ as algebra."""
+"""Attention with masks: every option against 300-digit balls and PyTorch; rows that see nothing; −∞ as algebra."""
 
 import random
 

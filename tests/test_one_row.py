@@ -13,6 +13,14 @@ import pytest
 PACKAGE = Path(importlib.util.find_spec("backproof").origin).parent
 ROW = '    Activation("cubic_sigmoid", 1 / (1 + exp(-(x**3))), title="sigmoid of a cube", citation="a test"),\n'
 LAST_ROW = '    Activation("gaussian"'
+LAYER = '''@row("gated shift", x="n i", g="i", b="i")
+def gated_shift(x: Tensor, g: Tensor, b: Tensor) -> Tensor:
+    """x σ(g) + b."""
+    return x * sigmoid(g).named("s") + b
+
+
+'''
+AFTER_LAYERS = "for _row in (*convolutions.rows(), *recurrent.rows()):"
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +35,10 @@ def with_the_row(tmp_path_factory):
     source = table.read_text(encoding="utf-8")
     assert source.count(LAST_ROW) == 1
     table.write_text(source.replace(LAST_ROW, ROW + LAST_ROW), encoding="utf-8")
+    layers = copied / "theory" / "layers.py"
+    source = layers.read_text(encoding="utf-8")
+    assert source.count(AFTER_LAYERS) == 1
+    layers.write_text(source.replace(AFTER_LAYERS, LAYER + AFTER_LAYERS), encoding="utf-8")
 
     def run(*arguments):
         environment = {**os.environ, "PYTHONPATH": str(place), "BACKPROOF_CACHE": str(place / "cache")}
@@ -40,6 +52,17 @@ def with_the_row(tmp_path_factory):
 
 def test_it_is_listed(with_the_row):
     assert "cubic_sigmoid" in json.loads(with_the_row("list", "activations", "--json"))["activations"]
+
+
+def test_a_layer_is_one_function(with_the_row):
+    """Listed, derived, proved, counted, emitted and placed in a network: one function was written."""
+    assert "gated_shift" in json.loads(with_the_row("list", "layers", "--json"))["layers"]
+    data = json.loads(with_the_row("derive", "layer", "gated_shift", "--json"))
+    assert {g["name"]: g["simplification"] for g in data["gradients"]} == dict.fromkeys(("dx", "dg", "db"), "equal")
+    assert data["costs"]["parameters"] == "2·I"
+    assert "def backward" in with_the_row("emit", "gated_shift", "--target", "numpy")
+    assert "gated_shift_backward" in with_the_row("emit", "gated_shift", "--target", "c")
+    assert "dg1" in with_the_row("derive", "network", "gated_shift dense(2)", "--input", "4")
 
 
 def test_it_is_derived_and_analysed(with_the_row):

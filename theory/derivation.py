@@ -61,7 +61,7 @@ class Derivation:
 
     @cached_property
     def proof(self) -> Comparison:
-        """Comparison of the readable form with what the rules gave, by normal forms; only ``closed`` names stay unopened."""
+        """Comparison of the readable form with what the rules gave, by normal forms; ``closed`` names stay unopened."""
         with deeply_nested():
             return equal(self.gradient, self.raw, opaque=self.closed)
 

@@ -146,7 +146,7 @@ class Network:
     def _derived(self) -> tuple[dict[str, Tensor], dict[str, Tensor], list[Step], dict[str, Tensor]]:
         """δ of every layer, gradient of every parameter, the steps, and what arrived at each: by the rules alone.
 
-        What arrives at a layer is written with the δ of the layer above, so the work for one layer is that of one layer.
+        What arrives at a layer is written with the δ of the layer above: the work for each is that of one layer.
         """
         names, value = self._graph
         deltas: dict[str, Tensor] = {}
