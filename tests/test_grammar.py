@@ -101,7 +101,8 @@ def test_one_dimension(text):
         ("residual(" * 20 + "relu" + ")" * 20, "4", "nested deeper"),
         ("relu " * 150, "4", "at most|more than"),
         ("relu " * 1000, "4", "longer than"),
-        ("attention", "4", "several inputs"),
+        ("attention", "4", "steps and features"),
+        ("lstm_cell", "4", "several inputs"),
         ("relu", "3x8x8", "a loss needs one axis"),
         ("__import__('os')", "4", "not part of a layer"),
         ("dense(10)", "3xx8", "input shape"),
@@ -136,7 +137,7 @@ def test_command(capsys):
     for wrong in (
         [text],
         ["4-8-3", "--input", "4"],
-        [text, "--input", "1x8x8", "--source"],
+        [text, "--input", "1x8x8", "--activation", "relu"],
         ["dense(3", "--input", "4"],
     ):
         assert run(["derive", "network", *wrong]) == 2
