@@ -356,7 +356,8 @@ def _is_library(module: Any) -> bool:
     if module is None:
         return True
     path = getattr(module, "__file__", None) or ""
-    return not path or _installed(path) or module.__name__.partition(".")[0] == "backproof"
+    top = module.__name__.partition(".")[0]
+    return not path or _installed(path) or top == "backproof" or _beside_metadata(top)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -364,6 +365,16 @@ def _installed(path: str) -> bool:
     """Tell whether a file belongs to Python or to an installed package of any environment, an outer one too."""
     packages = {"site-packages", "dist-packages"}
     return path.startswith(sysconfig.get_paths()["stdlib"]) or not packages.isdisjoint(Path(path).parts)
+
+
+@functools.lru_cache(maxsize=4096)
+def _beside_metadata(top: str) -> bool:
+    """Tell whether a package lies in a folder that pip has installed into, whatever it is called (``pip --target``)."""
+    path = getattr(sys.modules.get(top), "__file__", None)
+    if not path:
+        return False
+    folder = Path(path).parent.parent if Path(path).stem == "__init__" else Path(path).parent
+    return any(folder.glob("*.dist-info"))
 
 
 def reachable_globals(function: Any) -> list[dict[str, Any]]:

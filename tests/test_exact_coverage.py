@@ -223,6 +223,25 @@ def test_libraries_of_an_outer_environment_are_left_alone(tmp_path):
     assert not _is_library(own)
 
 
+def test_libraries_of_any_folder_that_pip_installed_into_are_left_alone(tmp_path, monkeypatch):
+    import sys
+
+    from backproof.numerics.exact_modules import _is_library
+
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "elsewhere_installed").mkdir()
+    (tmp_path / "elsewhere_installed" / "__init__.py").write_text("")
+    (tmp_path / "elsewhere_installed" / "part.py").write_text("")
+    __import__("elsewhere_installed.part")
+    part = sys.modules["elsewhere_installed.part"]
+    from backproof.numerics import exact_modules
+
+    assert not _is_library(part)
+    (tmp_path / "elsewhere_installed-1.dist-info").mkdir()
+    exact_modules._beside_metadata.cache_clear()
+    assert _is_library(part)
+
+
 @pytest.mark.parametrize("stack", [np.stack, np.hstack, np.vstack])
 def test_numbers_are_stacked(stack):
     from backproof.numerics.checking import check
