@@ -17,6 +17,7 @@ from pathlib import Path
 import flint
 import numpy as np
 import pytest
+import sympy
 
 from backproof.demos.cli import run
 from backproof.numerics.emission import TARGETS, layer_source
@@ -48,6 +49,14 @@ VARIANTS = [
     "avg_pool2d(kernel=3, stride=1, padding=1, dilation=2)",
     "max_pool1d(kernel=3, stride=1, dilation=2, padding=0)",
     "max_pool2d(kernel=2, stride=1, dilation=2, padding=0)",
+    "max_pool1d(kernel=3, stride=2, padding=1)",
+    "max_pool2d(kernel=3, stride=2, padding=1)",
+    "attention(mask=causal)",
+    "attention(mask=given)",
+    "multi_head_attention(mask=given)",
+    "multi_head_attention(mask=keys)",
+    "self_attention(mask=causal)",
+    "self_attention(mask=keys)",
     "batch_norm(eps=1e-2)",
     "dropout(rate=0.25)",
     "activation(function=gelu)",
@@ -96,6 +105,8 @@ class Exact:
         tensors = [self.row.forward, *(d.raw for d in found.values()), self.row.cotangent, *self.row.inputs]
         self.point = generic_point(tensors, random.Random(seed))
         self.point.scalars.update({str(s): frac(v) for s, v in self.row.parameters.items()})
+        mask = self.point.entries.get("mask", {})
+        mask.update({c: frac(sympy.Integer(0)) for c in mask if c[0] == 0})  # the first may look at nothing
         self.upstream = self.row.cotangent.name
         self.inputs = {a.name: self.array(a) for a in (*self.row.inputs, self.row.cotangent)}
         self.y = self.value(self.row.forward, self.row.output_axes)

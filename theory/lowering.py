@@ -57,6 +57,7 @@ OPERATIONS: dict[str, Operation] = {
     for row in (
         Operation("input", 0),
         Operation("constant", 0),
+        Operation("minus_infinity", 0, lambda: arb("-inf")),  # what a maximum or a softmax leaves out
         Operation("add", 2, lambda a, b: a + b),
         Operation("sub", 2, lambda a, b: a - b),
         Operation("mul", 2, lambda a, b: a * b),
@@ -292,6 +293,8 @@ class Lowering:
             return self.symbols[e]
         if e.is_number and not e.has(sympy.Float, sympy.I) and e.is_finite:
             return b.constant(e)
+        if e is sympy.S.NegativeInfinity:
+            return b.op("minus_infinity")
         match e:
             case sympy.Add():
                 return self._sum(e, guard)

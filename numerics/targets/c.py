@@ -24,6 +24,7 @@ from .printing import INDENT, operand_text, text_of
 from .tensor_parts import Pass, passes, usage
 
 TABLE: dict[str, str] = {
+    "minus_infinity": "-INFINITY",
     "add": "{0} + {1}",
     "sub": "{0} - {1}",
     "mul": "{0} * {1}",

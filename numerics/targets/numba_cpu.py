@@ -18,6 +18,7 @@ from .printing import INDENT, identifier, operand_text, ordered, text_of
 from .rewriting import Rule, fused, rewritten, shared_reciprocal, single_tail, unit_log1p, whole_expm1
 
 TABLE: dict[str, str] = {
+    "minus_infinity": "-math.inf",
     "add": "{0} + {1}",
     "sub": "{0} - {1}",
     "mul": "{0} * {1}",

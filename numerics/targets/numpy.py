@@ -9,6 +9,7 @@ from .numba_cpu import names_of
 from .printing import INDENT, identifier, operand_text, ordered, text_of
 
 TABLE: dict[str, str] = {
+    "minus_infinity": "-np.inf",
     "add": "{0} + {1}",
     "sub": "{0} - {1}",
     "mul": "{0} * {1}",

@@ -13,6 +13,7 @@ from .printing import INDENT, literal, operand_text, text_of
 from .tensor_parts import passes, usage
 
 TABLE: dict[str, str] = {
+    "minus_infinity": "-math.inf",
     "add": "{0} + {1}",
     "sub": "{0} - {1}",
     "mul": "{0} * {1}",
@@ -54,13 +55,14 @@ _TENSOR_FIRST = {"at_least", "at_most", "copysign"}
 
 def _right_side(program: Program, names: Mapping[int, str], place: int, like: str = "x") -> str:
     node = program.nodes[place]
-    constant = [program.nodes[o].operation == "constant" for o in node.operands]
+    constant = [program.nodes[o].operation in ("constant", "minus_infinity") for o in node.operands]
     operands = [operand_text(program, names, o) for o in node.operands]
     lonely = (node.operation in _TENSOR_FIRST and constant[0]) or (node.operation == "select" and all(constant[1:]))
     if not lonely:
         return text_of(program, TABLE, names, place)
     k = 1 if node.operation == "select" else 0
-    operands[k] = f"torch.full_like({like}, {literal(program.nodes[node.operands[k]].leaf)})"
+    leaf = program.nodes[node.operands[k]].leaf
+    operands[k] = f"torch.full_like({like}, {operands[k] if leaf is None else literal(leaf)})"
     return TABLE[node.operation].format(*operands)
 
 
