@@ -5,7 +5,7 @@ import itertools
 import pytest
 import sympy
 
-from backproof.theory.costs import layer_costs, network_costs, operations
+from backproof.theory.costs import layer_costs, leading_ratio, network_costs, operations
 from backproof.theory.layers import LAYERS, layer
 from backproof.theory.networks import network
 from backproof.theory.tensors import Contract, Input, axis, contract, exp, merge_axes
@@ -31,12 +31,32 @@ def counted(tensor):
     return total
 
 
-@pytest.mark.parametrize(
-    "tensor",
-    [(x * W).sum("i"), x.sum("n"), contract((x, W, x), ()), x * x, contract((b, b), (n, o)), (x * W * b).sum("o")],
-)
+@pytest.mark.parametrize("tensor", [(x * W).sum("i"), x.sum("n"), x * x, contract((x, x), ()), contract((b,), (n, o))])
 def test_contractions_are_counted_one_by_one(tensor):
     assert operations(tensor) == counted(tensor)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "steps"),
+    [
+        # x·x: 12 products; n is summed at once: 12 − 4; W over o: 8 − 4; their product: 4, and its sum: 3
+        (contract((x, W, x), ()), 12 + 8 + 4 + 4 + 3),
+        # W·b first: 8 products, summed over o: 8 − 4; then x times that
+        ((x * W * b).sum("o"), 8 + 4 + 12),
+        (contract((x, W, b), (n,)), 8 + 4 + 12 + 12 - 3),
+        # what is broadcast is computed once
+        (contract((b, b), (n, o)), 2),
+    ],
+)
+def test_products_of_several_factors_are_taken_two_at_a_time(tensor, steps):
+    assert operations(tensor) == steps
+
+
+@pytest.mark.parametrize("name", ["attention", "lstm_cell", "rnn_cell", "conv2d"])
+def test_backward_takes_twice_the_forward_products(name):
+    """Each matrix product forward gives two backward."""
+    costs = layer_costs(layer(name))
+    assert leading_ratio(costs) == "2 as the sizes grow"
 
 
 def test_entrywise_functions_count_each_entry():

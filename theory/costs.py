@@ -1,13 +1,14 @@
 """What a layer or network costs, exactly, in its axis sizes: parameters, operations forward and backward, memory.
 
-An operation is one scalar multiplication, addition, or function evaluation of one entry, as the expression is written:
-a contraction of k factors over its summed axes takes k − 1 multiplications for every combination of all its indices,
-and one addition fewer than there are summed terms for every entry kept. Factors that do not carry an index are not
-taken out of the sum, and each distinct node is counted once (equal nodes are one object).
+An operation is one scalar multiplication, addition, or function evaluation of one entry. A contraction is counted two
+factors at a time, those first whose product has the fewest axes: a product takes a multiplication for every combination
+of its indices; an axis that nothing else needs is summed at once, with one addition fewer than there are terms for
+every entry left. Each distinct node is counted once (equal nodes are one object).
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -76,9 +77,7 @@ def operations(*tensors: Tensor, known: Iterable[Tensor] = ()) -> sympy.Expr:
 def _own(node: Tensor) -> sympy.Expr:
     """Operations of one node, its operands given."""
     if isinstance(node, Contract):
-        whole = entries(merge_axes((*(f.axes for f in node.factors), node.keep)))
-        kept = entries(a for a in node.keep)
-        return (len(node.factors) - 1) * whole + (whole - kept)
+        return _contraction([f.axes for f in node.factors], node.keep)
     if isinstance(node, Map):
         return _scalar_operations(node.function, len(node.arguments)) * entries(node.axes)
     if isinstance(node, Extremum | Maximiser):
@@ -86,6 +85,34 @@ def _own(node: Tensor) -> sympy.Expr:
     if isinstance(node, Overlap):
         return entries(node.operand.axes)
     return sympy.Integer(0)
+
+
+def _contraction(groups: list[tuple[Axis, ...]], keep: tuple[Axis, ...]) -> sympy.Expr:
+    """Operations of a product of factors with these axes, summed to ``keep``."""
+    total = sympy.Integer(0)
+
+    def left(group: tuple[Axis, ...], others: list[tuple[Axis, ...]]) -> tuple[Axis, ...]:
+        """The axes that stay when those that nothing else needs are summed."""
+        return tuple(a for a in group if a in keep or any(a in other for other in others))
+
+    def without(*places: int) -> list[tuple[Axis, ...]]:
+        return [group for k, group in enumerate(groups) if k not in places]
+
+    def size(pair: tuple[int, int]) -> tuple[int, int]:
+        product = merge_axes(groups[k] for k in pair)
+        return len(product), len(left(product, without(*pair)))
+
+    for k, group in enumerate(groups):
+        stay = left(group, without(k))
+        total += entries(group) - entries(stay)
+        groups = [*groups[:k], stay, *groups[k + 1 :]]
+    while len(groups) > 1:
+        pair = min(itertools.combinations(range(len(groups)), 2), key=size)
+        product, others = merge_axes(groups[k] for k in pair), without(*pair)
+        stay = left(product, others)
+        total += 2 * entries(product) - entries(stay)
+        groups = [*others, stay]
+    return total
 
 
 def _scalar_operations(function: sympy.Expr, count: int) -> sympy.Expr:
