@@ -6,16 +6,20 @@ With ``--exhaustive`` every float32 input is measured (:mod:`.every_float`).
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 import click
 
 from ..numerics.accuracy import Accuracy, adversarial_sample, bound, measure_accuracy
+from ..numerics.limits import judged_ends
 from ..theory.activations import ACTIVATIONS, Activation, activation
 from ..theory.errors import InputError
 from .options import emit, json_option, progress, seed_option
 
 ORDERS = ("f", "f′", "f″")
+#: Above so many points a sample is drawn in blocks and held against compiled balls (:mod:`.dense_accuracy`).
+DENSE_FROM = 20_000
 
 
 def measured(
@@ -37,8 +41,18 @@ def measured(
             if compare:
                 written = run_with_numpy(as_written_program(row, order), dtype)
                 naive = measure_accuracy(compiled, n_derivative=order, points=points, against=written, advance=advance)
-        entries.append({"accuracy": result, "bound": bound(row, dtype, order, target), "as_written": naive})
+        entries.append(_entry(row, result, target, naive))
     return entries
+
+
+def _entry(row: Activation, result: Accuracy, target: str = "cpu", naive: Accuracy | None = None) -> dict[str, Any]:
+    ends = judged_ends(row, result.order, result.at_minus_infinity, result.at_plus_infinity, result.dtype)
+    return {
+        "accuracy": result,
+        "bound": bound(row, result.dtype, result.order, target),
+        "as_written": naive,
+        "ends": ends,
+    }
 
 
 def _every_half(row: Activation, dtype: str, order: int, quiet: bool) -> dict[str, Any]:
@@ -47,7 +61,7 @@ def _every_half(row: Activation, dtype: str, order: int, quiet: bool) -> dict[st
 
     with progress(f"{row.name} {ORDERS[order]}", PATTERNS, quiet=quiet) as advance:
         result = measure_half(row, dtype, order, advance)
-    return {"accuracy": result, "bound": bound(row, dtype, order), "as_written": None}
+    return _entry(row, result)
 
 
 def table(row: Activation, dtype: str, target: str, entries: list[dict[str, Any]]) -> str:
@@ -55,8 +69,9 @@ def table(row: Activation, dtype: str, target: str, entries: list[dict[str, Any]
     title = f"{row.name}, {dtype}, target {target}: error in ULP against the exact value (correct rounding: ½)"
     rows = [_HEADING, *(_figures(order, entry) for order, entry in enumerate(entries))]
     a: Accuracy = entries[0]["accuracy"]
-    limits = f"f(−∞) = {a.at_minus_infinity:g}, f(+∞) = {a.at_plus_infinity:g}, f(NaN) = {a.at_nan:g}"
-    return "\n".join([title, *_aligned(rows), limits, *_left_out(entries)])
+    limits = [f"{ORDERS[k]} {'; '.join(map(str, entry['ends']))}" for k, entry in enumerate(entries)]
+    limits[0] += f"; f(NaN) = {a.at_nan:g}"
+    return "\n".join([title, *_aligned(rows), *limits, *_left_out(entries)])
 
 
 _HEADING = ("", "worst", "at x =", "mean", "points", "promised", "as written")
@@ -102,8 +117,10 @@ def _naive(a: Accuracy) -> str:
 
 
 def holds(entry: dict[str, Any]) -> bool:
-    """Whether the measured error keeps the promise (none made: nothing to keep)."""
-    return entry["bound"] is None or entry["accuracy"].worst_ulp <= entry["bound"]
+    """Whether the measured error keeps the promise, and ±∞ gives the limit (none made: nothing to keep)."""
+    if entry["bound"] is None:
+        return True
+    return entry["accuracy"].worst_ulp <= entry["bound"] and all(end.right is not False for end in entry["ends"])
 
 
 def _as_data(entry: dict[str, Any]) -> dict[str, Any]:
@@ -115,6 +132,7 @@ def _as_data(entry: dict[str, Any]) -> dict[str, Any]:
         "points": a.points, "undecided": a.undecided, "undefined": a.undefined,
         "failures": list(a.failures[:20]), "bound": entry["bound"],
         "at_nan": a.at_nan, "at_plus_infinity": a.at_plus_infinity, "at_minus_infinity": a.at_minus_infinity,
+        "ends": [asdict(end) for end in entry["ends"]],
         "as_written_worst_ulp": None if naive is None else naive.worst_ulp,
         "as_written_worst_input": None if naive is None else naive.worst_input,
         "as_written_failures": None if naive is None else len(naive.failures),
@@ -123,8 +141,6 @@ def _as_data(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _explained(rows: list[Activation], dtype: str, size: int, seed: int, as_json: bool) -> int:
     """Value and first derivative of each row, as written and as computed."""
-    from dataclasses import asdict
-
     from ..numerics.explaining import as_text, explain
 
     report = []
@@ -148,7 +164,13 @@ def _explained(rows: list[Activation], dtype: str, size: int, seed: int, as_json
     "--dtype", type=click.Choice(["float64", "float32", "float16", "bfloat16"]), default="float64", show_default=True
 )
 @click.option("--target", type=click.Choice(["cpu", "numpy", "cuda"]), default="cpu", show_default=True)
-@click.option("--points", type=click.IntRange(10, 1_000_000), default=1_000, show_default=True, help="Sample size.")
+@click.option(
+    "--points",
+    type=click.IntRange(10, 10**10),
+    default=1_000,
+    show_default=True,
+    help=f"Sample size; above {DENSE_FROM:,} in compiled balls.",
+)
 @click.option("--compare/--no-compare", default=True, show_default=True, help="Measure the formula as written, too.")
 @click.option("--explain", is_flag=True, help="Show where the formula as written fails, and what is computed instead.")
 @click.option("--exhaustive", is_flag=True, help="Every float32 input; can be resumed.")
@@ -156,7 +178,9 @@ def _explained(rows: list[Activation], dtype: str, size: int, seed: int, as_json
 @click.option(
     "--against", type=click.Choice(["numpy", "torch", "jax"]), help="With --exhaustive: measure theirs beside it."
 )
-@click.option("--threads", type=click.IntRange(1, 1024), help="With --exhaustive: threads (all processors).")
+@click.option(
+    "--threads", type=click.IntRange(1, 1024), help="With --exhaustive or many points: threads (all processors)."
+)
 @click.option(
     "--precision",
     type=click.Choice(["default", "fast"]),
@@ -191,6 +215,10 @@ def command(
     --explain shows the worst inputs of the formula as written, the stable form in the quantities that decay on each
     half-line, and the error of both.
 
+    --points above 20,000 draws value, first and second derivative of one pass in blocks and holds them against balls
+    in a compiled loop: ten million points take minutes a row. With --all, --json prints one object a line as rows are
+    done. An interrupted run goes on where it stopped.
+
     --exhaustive holds value, first and second derivative at every float32 input against the float64 kernel, whose own
     error is measured in the same run, and decides exactly wherever that does not. With --all, rows with parameters are
     measured at other values too, and --json prints one object a line as rows are done. An interrupted run goes on where
@@ -215,8 +243,14 @@ def command(
 
             return exhaust_on_gpu(whole_table() if every else rows, stride, as_json, precision=precision)
         return exhaust(whole_table() if every else rows, stride, against, as_json, precision=precision, threads=threads)
-    if stride != 1 or against is not None or threads is not None or precision != "default":
-        raise InputError("accuracy: --stride, --against, --threads and --precision go with --exhaustive")
+    if stride != 1 or against is not None or precision != "default":
+        raise InputError("accuracy: --stride, --against and --precision go with --exhaustive")
+    if points > DENSE_FROM and dtype in ("float64", "float32"):
+        from .dense_accuracy import measure_all
+
+        return measure_all(rows, dtype, target, points, seed, threads, as_json)
+    if threads is not None:
+        raise InputError(f"accuracy: --threads goes with --exhaustive or more than {DENSE_FROM:,} points")
     if dtype in ("float16", "bfloat16") and target != "cpu":
         raise InputError(f"accuracy: --dtype {dtype} is for --target cpu")
     report: list[dict[str, Any]] = []

@@ -11,6 +11,7 @@ import sympy
 from ..numerics.accuracy import bound
 from ..numerics.contestants import LIBRARIES, derivatives_of, has
 from ..numerics.exhaustive import ALL, ASSUMED, OWN, Exhaustive, exhaustive
+from ..numerics.limits import AtInfinity, judged_ends
 from ..theory.activations import ACTIVATIONS, Activation
 from .options import emit, progress
 
@@ -73,7 +74,11 @@ def judged(row: Activation, state: Exhaustive, precision: str) -> dict[str, Any]
     right = True
     if promised is not None:
         right = state.worst_ulp <= promised and state.failures == state.nan_lost == 0 and not unreliable(state)
-    return asdict(state) | {"worst_ulp": state.worst_ulp, "bound": promised, "kept": right}
+    ends = judged_ends(row, state.order, state.at_minus_infinity, state.at_plus_infinity, "float32")
+    if promised is not None and any(end.right is False for end in ends):
+        right = False
+    figures = {"worst_ulp": state.worst_ulp, "bound": promised, "kept": right}
+    return asdict(state) | figures | {"ends": [asdict(end) for end in ends]}
 
 
 def unreliable(state: Exhaustive) -> bool:
@@ -121,7 +126,7 @@ def _one(state: Exhaustive, entry: dict[str, Any]) -> list[str]:
     counts += [f"subnormals flushed to 0: {state.flushed:,}", f"NaN in, number out: {state.nan_lost:,}"]
     if state.undefined:
         counts.append(f"not defined at {state.undefined:,}")
-    ends = f"at −∞ {state.at_minus_infinity:g}, at +∞ {state.at_plus_infinity:g}"
+    ends = "; ".join(str(AtInfinity(**end)) for end in entry["ends"])
     near = f"within {state.margin:.2g} of ½: {state.near_half:,}"
     if state.near_half:
         decided = [(state.decided_by_law, "exactly"), (state.decided_in_balls, "in balls"), (state.undecided, "not")]

@@ -88,6 +88,8 @@ SINGLE = Arithmetic(
     lift=96,
     fused=True,
 )
+#: Balls: an exact form of the function, with nothing approximated; digits are lost openly and there are always more.
+BALLS = Arithmetic("balls", 53, 24, gone=1_000, near_underflow=650, far=2**32, radii_at_roots=())
 #: dtype -> what its results are computed in, unless less accuracy is asked for
 ARITHMETICS = {"float64": DOUBLE, "float32": SHORT}
 

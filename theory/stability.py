@@ -387,7 +387,9 @@ def _sign_changes(function: Any, *, both: bool) -> list[tuple[Fraction, Fraction
 
 
 def _fit(e: Expr, zero: Zero, span: tuple[Expr, Expr], parity: int, arithmetic: Arithmetic) -> LocalPolynomial | None:
-    """The widest proven polynomial at a zero that stays within the span."""
+    """The widest proven polynomial at a zero that stays within the span; none where the arithmetic wants none."""
+    if not arithmetic.radii_at_roots:
+        return None
     at_origin = zero.position == 0
     try:
         root = arb(0) if at_origin else refine_root(e, *zero.bracket)
