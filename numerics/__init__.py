@@ -9,7 +9,9 @@ from typing import Any
 _HOME = {
     "kernel": "kernels",
     "row_kernel": "row_kernels",
+    "loss_kernel": "loss_kernels",
     "measure_accuracy": "accuracy",
+    "measure_dense": "dense",
     "check": "checking",
     "train": "training",
 }

@@ -159,16 +159,22 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def shared_pool() -> ThreadPoolExecutor:
+    """The one pool of threads that all kernels share; what runs in it must not wait for it."""
+    global _POOL
+    if _POOL is None:
+        _POOL = ThreadPoolExecutor(_processors(), thread_name_prefix="backproof-kernel")
+    return _POOL
+
+
 def _run_shared(run: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Array]) -> None:
     """``run`` over one-dimensional arrays; large ones in shares, which threads take as they become free."""
-    global _POOL
     size = outputs[0].size
     workers = min(_processors(), size // SHARE)
     if size < SMALLEST_SHARED or workers < 2:
         _run_part(run, inputs, outputs, slice(0, size))
         return
-    if _POOL is None:
-        _POOL = ThreadPoolExecutor(_processors(), thread_name_prefix="backproof-kernel")
+    pool = shared_pool()
     starts, lock = iter(range(0, size, SHARE)), threading.Lock()
 
     def take_shares() -> None:
@@ -179,7 +185,7 @@ def _run_shared(run: Callable[..., Any], inputs: Sequence[Any], outputs: Sequenc
                 return
             _run_part(run, inputs, outputs, slice(start, start + SHARE))
 
-    pending = [_POOL.submit(take_shares) for _ in range(1, workers)]
+    pending = [pool.submit(take_shares) for _ in range(1, workers)]
     take_shares()
     for future in pending:
         future.result()

@@ -7,7 +7,6 @@ are printed row by row (:mod:`.targets.numba_rows`), kept in the cache folder an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy.typing as npt
 from ..theory.errors import InputError, Unsupported, lookup
 from ..theory.layer_row import Layer
 from ..theory.layers import LAYERS
-from .compiled import DTYPES, as_input, check_out, file_name, load, write_once
+from .compiled import DTYPES, as_input, check_out, file_name, load, shared_pool, write_once
 from .files import cache_directory
 
 Array = npt.NDArray[Any]
@@ -103,7 +102,7 @@ class RowKernel:
 
         starts = range(0, rows, step)
         if len(starts) > 1:
-            list(_pool().map(share, starts))
+            list(shared_pool().map(share, starts))
         else:
             for start in starts:
                 share(start)
@@ -132,13 +131,6 @@ class RowKernel:
         from .targets.numba_rows import print_rows
 
         return print_rows(self.layer, self.dtype)
-
-
-@lru_cache(maxsize=1)
-def _pool() -> ThreadPoolExecutor:
-    from .compiled import _processors
-
-    return ThreadPoolExecutor(_processors(), thread_name_prefix="backproof-rows")
 
 
 @lru_cache(maxsize=64)

@@ -86,7 +86,7 @@ def test_points_where_nothing_is_defined_are_left_out():
 
 
 def test_an_interrupted_run_goes_on_and_finds_the_same(small_blocks):
-    row = ACTIVATIONS["elu"]
+    row = ACTIVATIONS["leaky_relu"]
     seen = []
 
     def stop(points):
@@ -105,7 +105,7 @@ def test_an_interrupted_run_goes_on_and_finds_the_same(small_blocks):
         assert entry.points == 9 * 2_048
         assert entry.differing == entry.failures == entry.undecided == 0
         assert entry.controls > 50
-        assert entry.worst_ulp == entry.worst[0][0] <= 4
+        assert entry.worst_ulp == entry.worst[0][0] <= 1
 
 
 def test_wrong_results_are_seen(small_blocks, monkeypatch):
@@ -113,6 +113,8 @@ def test_wrong_results_are_seen(small_blocks, monkeypatch):
 
     def wrong(self, points):
         value, *others = right(self, points)
+        if points.size < 10:  # the two infinities
+            return [value, *others]
         value[7] = np.nextafter(np.nextafter(np.nextafter(value[7], 9), 9), 9)
         value[9] = np.nan
         return [value, *others]

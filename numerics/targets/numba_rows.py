@@ -8,7 +8,7 @@ gradient of a scale) is added to as the rows go by. Steps are float64, results a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ...theory.errors import Unsupported
@@ -86,18 +86,28 @@ def print_rows(row: Layer, dtype: str) -> str:
     :class:`Unsupported` where a reduction runs over the rows, as in batch normalisation.
     """
     axis = row_axis(row)
-    functions = [_function(what, dtype, axis) for what in passes(row)]
-    text = "\n\n\n".join(functions)
+    text = "\n\n\n".join(_function(what, dtype, axis) for what in passes(row))
+    title = f"{row.title or row.name}, row by row, forward and backward as derived; {dtype}."
+    return _module(title, text, "forward, backward")
+
+
+def print_pass(what: Pass, title: str, dtype: str, axis: Axis, *, wide: Collection[str] = ()) -> str:
+    """A module with one pass over the rows; the outputs named in ``wide`` are float64 arrays."""
+    return _module(f"{title}; {dtype}.", _function(what, dtype, axis, wide), what.name)
+
+
+def _module(title: str, text: str, run: str) -> str:
+    """The functions with what they import; ``run`` is what a kernel's file gives its caller."""
     used = sorted({f"{short or ''}{name}" for short, name in _CALL.findall(text)})
     helpers = ["row_maximum"] if "row_maximum" in text else []
     package = __package__.rsplit(".", 1)[0]
-    lines = [f'"""{row.title or row.name}, row by row, forward and backward as derived; {dtype}."""', ""]
+    lines = [f'"""{title}"""', ""]
     lines += ["import math", ""] if "math." in text else []
     lines += ["import numba", *(["import numpy as np"] if "np." in text else []), ""]
     own = [f"from {package}.elementary import {', '.join(used)}"] if used else []
     own += [f"from {package}.row_reductions import {', '.join(helpers)}"] if helpers else []
     lines += [*own, ""] if own else []
-    return "\n".join([*lines, "", text, "", "", "run = forward, backward", ""])
+    return "\n".join([*lines, "", text, "", "", f"run = {run}", ""])
 
 
 def _table(dtype: str) -> dict[str, str]:
@@ -108,7 +118,7 @@ def _table(dtype: str) -> dict[str, str]:
     return table
 
 
-def _function(what: Pass, dtype: str, axis: Axis) -> str:
+def _function(what: Pass, dtype: str, axis: Axis, wide: Collection[str] = ()) -> str:
     dialect = replace(DIALECT, table=_table(dtype))
     writer = RowWriter(what, dialect, axis)
     arguments = [identifier(a.name) for a in what.arguments]
@@ -116,7 +126,7 @@ def _function(what: Pass, dtype: str, axis: Axis) -> str:
     kinds = [f"{dtype}[{', '.join([':'] * (len(a.indices) - 1) + ['::1'])}]" for a in what.arguments]
     kinds += ["float64"] * len(what.parameters)
     for name, (_, axes) in what.outputs.items():
-        kind = "float64" if identifier(name) in writer.added else dtype
+        kind = "float64" if identifier(name) in writer.added or name in wide else dtype
         kinds.append(f"{kind}[{', '.join([':'] * (len(axes) - 1) + ['::1'])}]")
     signature = f"void({', '.join(kinds)})"
     lines = [f'@numba.njit("{signature}", cache=True, nogil=True, error_model="numpy", fastmath={{"reassoc"}})']

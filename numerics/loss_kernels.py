@@ -1,0 +1,172 @@
+"""Losses with their output delta as compiled passes over rows: the loss and ∂loss/∂prediction, computed together.
+
+The loss is a row of :data:`backproof.theory.losses.LOSSES`, the delta the gradient derived from it; both are printed as
+one pass (:mod:`.targets.numba_rows`), which shares what they have in common (the exponentials of a softmax and their
+sum), kept in the cache folder and shared among threads by rows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..theory.errors import InputError, lookup
+from ..theory.losses import REDUCTIONS, Loss, loss
+from ..theory.symbols import parameter
+from ..theory.tensors import Axis
+from .compiled import DTYPES, as_input, file_name, load, shared_pool, write_once
+from .files import cache_directory
+from .row_kernels import SHARE
+from .targets.numba_rows import print_pass
+from .targets.printing import literal
+from .targets.tensor_parts import Pass
+
+Array = npt.NDArray[Any]
+#: What every delta is multiplied by inside the pass, before it is rounded: 1/n of a mean, an upstream gradient.
+_SCALE = parameter("delta_scale")
+
+
+@dataclass(frozen=True, eq=False)
+class LossKernel:
+    """A compiled loss: ``loss, delta = k(prediction, target)``.
+
+    Both arrays have classes or outputs along the last axis and any leading shape; ``prediction`` is what the row takes
+    (pre-activations z where it is a loss of logits, probabilities p otherwise). A target that must be one-hot may be
+    given as integer labels of the leading shape. With ``reduction`` "none" the loss has the leading shape (or, of a
+    loss per entry, the whole shape) and delta is each loss's own gradient; "mean" and "sum" give a float and the
+    gradient of it, times ``upstream``. Steps are float64 and results are rounded once; a reduced loss is the correctly
+    rounded sum of its rows' losses in float64, on any number of threads. What a row assumes of its target (one-hot, a
+    distribution) is not checked. Conventions at kinks are the row's.
+    """
+
+    loss: Loss
+    dtype: str
+    reduction: str
+
+    def __call__(self, prediction: Any, target: Any, *, upstream: float = 1.0, **parameters: Any) -> tuple[Any, Array]:
+        """(loss, ∂loss/∂prediction)."""
+        names = [i.name for i in self.loss.inputs()]
+        p = as_input(prediction, self.dtype, names[0])
+        if p.ndim == 0 or p.shape[-1] == 0:
+            raise InputError(f"{names[0]} of shape {p.shape} has no entries in a row: the last axis holds the outputs")
+        y = as_input(self._one_hot(target, p), self.dtype, names[1])
+        if y.shape != p.shape:
+            raise InputError(f"{names[1]} has shape {y.shape}, {names[0]} has {p.shape}: they must agree")
+        values = self._parameters(parameters)
+        if self.reduction == "mean" and p.size == 0:
+            raise InputError("the mean of no losses: there are no rows")
+        return self._run(p, y, values, float(upstream))
+
+    def _one_hot(self, target: Any, prediction: Array) -> Any:
+        """Integer labels as rows with a single 1."""
+        labels = np.asarray(target)
+        wanted = any(fact.kind == "one-hot" for fact in self.loss.inputs()[1].facts)
+        if labels.dtype.kind not in "iu" or labels.shape != prediction.shape[:-1] or not wanted:
+            return target
+        classes = prediction.shape[-1]
+        if labels.size and not (labels.min() >= 0 and labels.max() < classes):
+            raise InputError(f"labels must be from 0 to {classes - 1}, not from {labels.min()} to {labels.max()}")
+        return (labels[..., None] == np.arange(classes)).astype(self.dtype)
+
+    def _parameters(self, given: dict[str, Any]) -> list[float]:
+        known = {str(s): v for s, v in self.loss.parameters.items()}
+        for name in given:
+            lookup(known, name, f"parameter of {self.loss.name}")
+        values = {name: float(given.get(name, default)) for name, default in known.items()}
+        return [values[name] for name in self.what.parameters if name in values]
+
+    def _run(self, p: Array, y: Array, values: list[float], upstream: float) -> tuple[Any, Array]:
+        rows, width = math.prod(p.shape[:-1]), p.shape[-1]
+        flat = [np.ascontiguousarray(a).reshape(rows, width) for a in (p, y)]
+        delta = np.empty((rows, width), self.dtype)
+        losses = np.empty((rows, width) if self._by_entry else rows, self.dtype if self.reduction == "none" else float)
+        scale = upstream / (p.size if self.per_entry else rows) if self.reduction == "mean" else upstream
+        step = max(1, SHARE // width)
+
+        def share(start: int) -> None:
+            part = slice(start, start + step)
+            self._pass(*(a[part] for a in flat), *values, scale, losses[part], delta[part])
+
+        starts = range(0, rows, step)
+        if len(starts) > 1:
+            list(shared_pool().map(share, starts))
+        elif rows:
+            share(0)
+        return self._reduced(losses, p.shape), delta.reshape(p.shape)
+
+    def _reduced(self, losses: Array, shape: tuple[int, ...]) -> Any:
+        if self.reduction == "none":
+            return losses.reshape(shape if self.per_entry else shape[:-1])[()]
+        total = math.fsum(losses.tolist()) if np.isfinite(losses).all() else float(losses.sum())
+        count = math.prod(shape) if self.per_entry else math.prod(shape[:-1])
+        return DTYPES[self.dtype](total / count if self.reduction == "mean" else total)
+
+    @property
+    def per_entry(self) -> bool:
+        """Whether the loss is one number an entry (squared error), not one a row (cross-entropy)."""
+        return len(self._axes) == 2
+
+    @property
+    def _by_entry(self) -> bool:
+        return self.per_entry and self.reduction == "none"
+
+    @cached_property
+    def _axes(self) -> tuple[Axis, ...]:
+        prediction, target = self.loss.inputs()
+        return self.loss.forward(prediction, target, "none").axes
+
+    @cached_property
+    def what(self) -> Pass:
+        """The pass: losses (of an entry, or of a row where they are summed up) and the scaled gradient."""
+        prediction, target = self.loss.inputs()
+        axes = prediction.indices
+        value = self.loss.forward(prediction, target, "none")
+        if self.per_entry and not self._by_entry:
+            value = value.sum(axes[1].name)
+        gradient = self.loss.gradient(reduction="sum").gradient * _SCALE
+        parameters = {str(s): literal(v) for s, v in self.loss.parameters.items()} | {str(_SCALE): "1.0"}
+        outputs = {"loss": (value, axes if self._by_entry else axes[:1]), "output_delta": (gradient, axes)}
+        return Pass("fused", (prediction, target), outputs, parameters)
+
+    @cached_property
+    def source(self) -> str:
+        """The source of the pass, as compiled."""
+        wide = () if self.reduction == "none" else ("loss",)
+        title = f"{self.loss.title}, with its gradient, row by row"
+        return print_pass(self.what, title, self.dtype, self.loss.inputs()[0].indices[0], wide=wide)
+
+    @cached_property
+    def path(self) -> Path:
+        """The file with the source; written if it is not there."""
+        reductions = Path(__file__).with_name("row_reductions.py").read_text("utf-8")  # is compiled into it
+        title = f"{self.loss.name}_{'none' if self.reduction == 'none' else 'sum'}_{self.dtype}"
+        path = cache_directory() / file_name(title, self.source, reductions)
+        if not path.exists():
+            write_once(path, self.source)
+        return path
+
+    @cached_property
+    def _pass(self) -> Any:
+        return load(self.path)
+
+
+@lru_cache(maxsize=128)
+def loss_kernel(name: str, dtype: str = "float64", reduction: str = "mean") -> LossKernel:
+    """The compiled loss of this name with its output delta; ``reduction`` is "none", "mean" or "sum".
+
+    Raises :class:`InputError` for an unknown name, dtype or reduction.
+
+    >>> value, delta = loss_kernel("softmax_cross_entropy")([[0.0, 0.0]], [0])
+    >>> float(value), delta.tolist()
+    (0.6931471805599453, [[-0.5, 0.5]])
+    """
+    row = loss(name)
+    lookup(DTYPES, str(dtype), "dtype")
+    lookup(dict.fromkeys(REDUCTIONS), str(reduction), "reduction")
+    return LossKernel(row, str(dtype), reduction)
