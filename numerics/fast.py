@@ -61,7 +61,7 @@ def chosen(row: Activation, orders: tuple[int, ...]) -> tuple[Path, str]:
         from .targets.numba_cpu import becomes_vectors
 
         measured = _measured(candidate, default.path_of(orders), len(orders))
-        vectors = becomes_vectors(_program(row, orders), SINGLE)
+        vectors = becomes_vectors(fast_program(row, orders), SINGLE)
         write_once(verdict, json.dumps(measured | {"vectors": vectors}))
     found = json.loads(verdict.read_text(encoding="utf-8"))
     worst, where = found["ulp"], found["input"]
@@ -88,10 +88,11 @@ def fast_source(row: Activation, orders: tuple[int, ...], printer: Callable[...,
     printer = printer or print_source
     what = ", ".join(("f", "f′", "f″")[n] if n < 3 else f"f^({n})" for n in orders)
     title = f"{what} of {one_line(row.name)} in float32: {one_line(str(row.expr))}"
-    return printer(_program(row, orders), dtype="float32", title=title, arithmetic=SINGLE)
+    return printer(fast_program(row, orders), dtype="float32", title=title, arithmetic=SINGLE)
 
 
-def _program(row: Activation, orders: tuple[int, ...]) -> Program:
+def fast_program(row: Activation, orders: tuple[int, ...]) -> Program:
+    """The stable program of these derivatives for float32 steps."""
     from .acceptance import accepted
 
     return accepted(row, orders, "float32", SINGLE).program

@@ -133,7 +133,11 @@ class Kernel:
         return tuple(self._evaluate(orders, x, (None,) * (n + 1)))
 
     def vjp(self, x: Any, dy: Any, out: Array | None = None) -> Any:
-        """dy·f′(x) in one pass, rounded once; ``dy`` has the shape of ``x`` and ``out`` may be either of them."""
+        """dy·f′(x) in one pass, rounded once; ``dy`` has the shape of ``x`` and ``out`` may be either of them.
+
+        With ``precision`` "fast" f′ is computed in float32 where it is on its own, and the product adds half an ULP;
+        where f′ is subnormal it has the fewer digits of one.
+        """
         array, upstream = as_input(x, self.dtype, "x"), as_input(dy, self.dtype, "dy")
         if upstream.shape != array.shape:
             raise InputError(f"dy has shape {upstream.shape}, x has {array.shape}: they must agree")
@@ -141,7 +145,9 @@ class Kernel:
         if self.target == "cpu":
             from .vjp import vjp_run
 
-            (result,) = apply(vjp_run(self.activation, self.dtype), [array, upstream], [checked], self.dtype)
+            (result,) = apply(
+                vjp_run(self.activation, self.dtype, self.precision), [array, upstream], [checked], self.dtype
+            )
         else:
             (result,) = _collect(upstream * self.derivative(array), [checked])
         return result[()] if out is None else result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from backproof.numerics.compiled import SMALLEST_SHARED
 from backproof.numerics.fast import distance, every_float
 from backproof.numerics.kernels import compile_elementwise, kernel
 from backproof.numerics.targets.printing import identifier, literal
+from backproof.numerics.vjp import vjp_run
 from backproof.theory.activations import ACTIVATIONS
 from backproof.theory.errors import InputError, Unsupported
 from backproof.theory.symbols import x
@@ -379,3 +381,15 @@ def test_vjp_and_jet(name, dtype):
         k.vjp(x, dy[0])
     with pytest.raises(InputError, match="order of a jet"):
         k.jet(x, -1)
+
+
+@pytest.mark.parametrize(("name", "fast"), [("sigmoid", True), ("gelu", False)])
+def test_vjp_of_a_fast_kernel_is_fast_where_its_derivative_is(name, fast):
+    x = np.linspace(-80, 80, 4_001, dtype=np.float32)
+    dy = np.cos(np.arange(x.size)).astype(np.float32)
+    quick, default = kernel(name, "float32", precision="fast"), kernel(name, "float32")
+    assert quick.arithmetic((1,)).startswith("float32") == fast
+    found, exact = quick.vjp(x, dy), default.vjp(x, dy)
+    assert int(distance(found, exact).max()) <= (5 if fast else 0)
+    module = sys.modules[vjp_run(quick.activation, "float32", "fast").py_func.__module__]
+    assert ("numba.float32(dy[i])" in inspect.getsource(module)) == fast
