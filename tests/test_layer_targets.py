@@ -79,12 +79,18 @@ def row_of(spec):
 
 @cache
 def exact_of(spec):
-    return Exact(row_of(spec))
+    """The row under a name that no other spec has, so that all of them go into one library; derived once."""
+    return Exact(replace(row_of(spec), name=f"row_{SPECS.index(spec)}"))
 
 
-def called(spec):
-    """The row under a name that no other spec has, so that all of them go into one library."""
-    return replace(exact_of(spec).row, name=f"row_{SPECS.index(spec)}")
+@cache
+def source_of(spec, target):
+    return layer_source(exact_of(spec).row, target)
+
+
+def single(k, spec, target):
+    """The source for float arrays, under a name of its own."""
+    return layer_source(replace(exact_of(spec).row, name=f"single_{k}"), target, "float32")
 
 
 class Exact:
@@ -157,7 +163,7 @@ def module_of(source):
 @pytest.mark.parametrize("spec", SPECS)
 def test_numpy(spec):
     exact = exact_of(spec)
-    module = module_of(layer_source(exact.row, "numpy"))
+    module = module_of(source_of(spec, "numpy"))
     given = [exact.inputs[a.name] for a in exact.row.inputs]
     judge_functions(exact, module, given)
 
@@ -166,7 +172,7 @@ def test_numpy(spec):
 def test_torch(spec):
     torch = pytest.importorskip("torch")
     exact = exact_of(spec)
-    function = module_of(layer_source(exact.row, "torch"))[exact.row.name]
+    function = module_of(source_of(spec, "torch"))[exact.row.name]
     given = [torch.tensor(exact.inputs[a.name], requires_grad=a.name in exact.gradients) for a in exact.row.inputs]
     y = function(*given)
     y.backward(torch.tensor(exact.inputs[exact.upstream]))
@@ -178,7 +184,7 @@ def test_jax(spec):
     jax = pytest.importorskip("jax")
     jax.config.update("jax_enable_x64", True)
     exact = exact_of(spec)
-    function = module_of(layer_source(exact.row, "jax"))[exact.row.name]
+    function = module_of(source_of(spec, "jax"))[exact.row.name]
     given = [jax.numpy.asarray(exact.inputs[a.name]) for a in exact.row.inputs]
 
     @jax.jit
@@ -206,8 +212,8 @@ def built(command):
 def c_library(tmp_path_factory):
     """All rows in one library, in double and in float; any warning is an error."""
     folder = tmp_path_factory.mktemp("c")
-    sources = [layer_source(called(spec), "c") for spec in SPECS]
-    sources += [layer_source(replace(exact_of(spec).row, name=f"single_{k}"), "c", "float32") for k, spec in SINGLES]
+    sources = [source_of(spec, "c") for spec in SPECS]
+    sources += [single(k, spec, "c") for k, spec in SINGLES]
     (folder / "layers.c").write_text("\n".join(sources), encoding="utf-8")
     flags = ["-std=c99", "-O0", "-Wall", "-Wextra", "-pedantic", "-Werror", "-shared", "-fPIC"]
     built([compiler(), *flags, str(folder / "layers.c"), "-o", str(folder / "layers.so"), "-lm"])
@@ -246,7 +252,7 @@ def run_both(library, name, exact, kind=ctypes.c_double):
 @pytest.mark.parametrize("spec", SPECS)
 def test_c(spec, c_library):
     exact = exact_of(spec)
-    exact.judge(*run_both(c_library, called(spec).name, exact))
+    exact.judge(*run_both(c_library, exact_of(spec).row.name, exact))
 
 
 @pytest.mark.parametrize(("k", "spec"), SINGLES)
@@ -255,7 +261,7 @@ def test_c_in_single_precision_rounds_once(k, spec, c_library):
     exact = exact_of(spec)
     coarse = object.__new__(Exact)
     coarse.__dict__ = exact.__dict__ | {"inputs": {n: v.astype(np.float32) for n, v in exact.inputs.items()}}
-    y, gradients = run_both(c_library, called(spec).name, coarse)
+    y, gradients = run_both(c_library, exact_of(spec).row.name, coarse)
     y_single, gradients_single = run_both(c_library, f"single_{k}", coarse, ctypes.c_float)
     assert np.array_equal(y_single, y.astype(np.float32))
     for n, g in gradients.items():
@@ -268,7 +274,7 @@ def test_c_takes_arrays_without_entries(c_library):
     inputs = {**exact.inputs, "x": np.empty((0, exact.inputs["x"].shape[1])), "dy": np.empty((0, exact.y.shape[1]))}
     empty.__dict__ = exact.__dict__ | {"inputs": inputs, "y": inputs["dy"]}
     empty.point = replace(exact.point, sizes={**exact.point.sizes, "N": 0})
-    y, gradients = run_both(c_library, called("dense").name, empty)
+    y, gradients = run_both(c_library, exact_of("dense").row.name, empty)
     assert y.size == 0
     assert not gradients["W"].any()
     assert not gradients["b"].any()
@@ -300,8 +306,8 @@ static inline cudaError_t cudaGetLastError() { return 0; }
 
 
 def cuda_sources():
-    sources = [layer_source(called(spec), "cuda") for spec in SPECS]
-    return sources + [layer_source(replace(exact_of(s).row, name=f"single_{k}"), "cuda", "float32") for k, s in SINGLES]
+    sources = [source_of(spec, "cuda") for spec in SPECS]
+    return sources + [single(k, s, "cuda") for k, s in SINGLES]
 
 
 @pytest.fixture(scope="module")
@@ -343,7 +349,7 @@ def run_cuda(library, name, exact, kind=ctypes.c_double):
 @pytest.mark.parametrize("spec", SPECS)
 def test_cuda_source_as_plain_cpp(spec, cuda_library):
     exact = exact_of(spec)
-    exact.judge(*run_cuda(cuda_library, called(spec).name, exact))
+    exact.judge(*run_cuda(cuda_library, exact_of(spec).row.name, exact))
 
 
 @pytest.mark.parametrize(("k", "spec"), SINGLES)
@@ -358,8 +364,8 @@ def test_cuda_source_in_single_precision(k, spec, cuda_library):
 @pytest.mark.parametrize("specs", [tuple(s for _, s in SINGLES), pytest.param(tuple(SPECS), marks=pytest.mark.slow)])
 def test_nvcc_compiles_rows_without_a_warning(specs, tmp_path):
     nvcc = compiler("nvcc")
-    sources = [layer_source(called(spec), "cuda") for spec in specs]
-    sources += [layer_source(replace(exact_of(s).row, name=f"single_{k}"), "cuda", "float32") for k, s in SINGLES]
+    sources = [source_of(spec, "cuda") for spec in specs]
+    sources += [single(k, s, "cuda") for k, s in SINGLES]
     (tmp_path / "layers.cu").write_text("\n".join(sources), encoding="utf-8")
     built([nvcc, "-arch=sm_90", "-Werror", "all-warnings", "-ptx", str(tmp_path / "layers.cu"), "-o", os.devnull])
 
@@ -380,7 +386,7 @@ def launched(module, launches, values):
 def test_cuda_on_a_gpu(spec):
     cupy = pytest.importorskip("cupy")
     exact = exact_of(spec)
-    module = cupy.RawModule(code=layer_source(exact.row, "cuda"), options=("-std=c++17", "-fmad=false"))
+    module = cupy.RawModule(code=source_of(spec, "cuda"), options=("-std=c++17", "-fmad=false"))
     found = []
     for one in layer_passes(exact.row):
         what = one.what
@@ -411,7 +417,7 @@ def judge_functions(exact, module, given):
 def test_numba_source_as_plain_python(spec):
     """The loops, not compiled: compiling each layer takes seconds; some are compiled below."""
     exact = exact_of(spec)
-    source = layer_source(exact.row, "numba").replace('@numba.njit(error_model="numpy")\n', "")
+    source = source_of(spec, "numba").replace('@numba.njit(error_model="numpy")\n', "")
     judge_functions(exact, module_of(source), [exact.inputs[a.name] for a in exact.row.inputs])
 
 
@@ -421,7 +427,7 @@ def test_numba_source_as_plain_python(spec):
 def test_numba_compiles(spec):
     exact = exact_of(spec)
     given = [np.asfortranarray(exact.inputs[a.name]) for a in exact.row.inputs]
-    judge_functions(exact, module_of(layer_source(exact.row, "numba")), given)
+    judge_functions(exact, module_of(source_of(spec, "numba")), given)
 
 
 def test_numba_in_single_precision():
