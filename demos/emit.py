@@ -8,6 +8,7 @@ import click
 
 from ..numerics.emission import TARGETS, activation_source, emit_layer, emit_loss, formula_row, kinds_of
 from ..numerics.files import write_whole
+from ..numerics.network_source import is_network, network_source
 from ..theory.errors import InputError
 from .options import emit, file_path, json_option
 
@@ -18,7 +19,7 @@ MOST_DERIVATIVES = 8
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("formula", metavar="NAME|FORMULA|LAYER|LOSS")
+@click.argument("formula", metavar="NAME|FORMULA|LAYER|LOSS|NETWORK")
 @click.option("--target", type=click.Choice(list(TARGETS)), default="numpy", show_default=True, help="For what.")
 @click.option("--layer", "as_layer", is_flag=True, help="NAME is a layer, where an activation has that name too.")
 @click.option("--loss", "as_loss", is_flag=True, help="NAME is a loss, where another kind has that name too.")
@@ -32,6 +33,11 @@ MOST_DERIVATIVES = 8
     type=click.Choice(["float64", "float32"]),
     help="Of arrays; steps stay float64 and are rounded once (default: float64; for layers: numba, c, cuda).",
 )
+@click.option("--input", "shape", metavar="SHAPE", help="A sample's shape, for a network's layers: 784, 20x8, 3x32x32.")
+@click.option("--activation", metavar="NAME", help="Hidden activation of a network's widths (default: relu).")
+@click.option(
+    "--objective", default="softmax_cross_entropy", show_default=True, metavar="NAME", help="Loss of a network."
+)
 @click.option("--output", "-o", callback=file_path, metavar="FILE", help="Write the source to FILE.")
 @json_option
 def command(
@@ -41,21 +47,34 @@ def command(
     as_loss: bool,
     derivatives: int | None,
     dtype: str | None,
+    shape: str | None,
+    activation: str | None,
+    objective: str,
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Print source: an activation with its derivatives, or a layer's or loss's forward and backward pass.
+    """Print source: an activation with its derivatives, or forward and backward pass of a layer, loss or network.
 
     NAME is an activation of `backproof list`, with parameters if wanted ("elu(alpha=2)"); FORMULA is an expression
     in x, such as "x*tanh(log(1+exp(x)))"; LAYER is a layer of `backproof list layers`, such as attention or
-    "batch_norm(eps=1e-3)"; LOSS is a loss of `backproof list losses`, such as "huber(delta=2, reduction=sum)".
+    "batch_norm(eps=1e-3)"; LOSS is a loss of `backproof list losses`, such as "huber(delta=2, reduction=sum)";
+    NETWORK is widths, such as 784-256-10, or layers with the --input they read (for numpy, numba, torch and jax).
 
     \b
     backproof emit gelu --target torch
     backproof emit "x/(1+x**2)" --target c --output f.c
     backproof emit lstm --target cuda
     backproof emit softmax_cross_entropy --target jax
+    backproof emit "conv(16,3) relu flatten dense(10)" --input 3x8x8 --target torch
     """
+    if shape is not None or is_network(formula):
+        if as_layer or as_loss or derivatives is not None or dtype is not None:
+            raise InputError("--layer, --loss, --derivatives and --dtype are not for networks")
+        text = network_source(formula, shape, target, activation=activation, loss=objective)
+        _deliver({"name": formula, "kind": "network", "target": target, "source": text}, text, output, as_json)
+        return
+    if activation is not None:
+        raise InputError("--activation is for a network's widths, such as 784-256-128-10")
     if as_layer and as_loss:
         raise InputError("--layer and --loss exclude each other")
     kinds = kinds_of(formula)
@@ -72,10 +91,15 @@ def command(
         text = source(row, target, derivatives, dtype)
         data = {"name": row.name, "kind": kind, "target": target, "dtype": dtype, "derivatives": derivatives}
         data["source"] = text
+    _deliver(data, text, output, as_json)
+    others = [other for other in kinds if other != kind]
+    if others and not (as_layer or as_loss):
+        click.echo(f"note: this is the {kind}; there is a {others[0]} of that name too: --{others[0]}", err=True)
+
+
+def _deliver(data: dict[str, object], text: str, output: Path | None, as_json: bool) -> None:
+    """Show the source, or write it to the file."""
     if output is not None:
         write_whole(output, text)
     shown = text.rstrip() if output is None else f"wrote {output} ({len(text.splitlines())} lines)"
     emit(data | ({"output": output} if output else {}), as_json, shown)
-    others = [other for other in kinds if other != kind]
-    if others and not (as_layer or as_loss):
-        click.echo(f"note: this is the {kind}; there is a {others[0]} of that name too: --{others[0]}", err=True)

@@ -27,6 +27,8 @@ class LossRow(Layer):
     """See the module; ``source`` is the loss, its reduction is in ``options``."""
 
     source: Loss | None = None
+    #: the prediction is the loss's output activation of pre-activations z, and the gradient that by z
+    through_output: bool = False
 
     @property
     def _loss(self) -> Loss:
@@ -50,11 +52,11 @@ class LossRow(Layer):
     @property
     def differentiable(self) -> tuple[str, ...]:
         """The prediction alone."""
-        return (self._loss.prediction_name,)
+        return (self.inputs[0].name,)
 
     @cached_property
     def _gradient(self) -> Derivation:
-        found = self._loss.gradient(reduction=self.reduction)
+        found = self._loss.gradient(reduction=self.reduction, through_output=self.through_output)
         upstream = self.cotangent
 
         def scaled(tensor: Tensor) -> Tensor:
@@ -88,6 +90,21 @@ class LossRow(Layer):
         # A helper that both need stands once.
         blocks = dict.fromkeys(part.strip("\n") for text in parts for part in text.split("\n\n\n"))
         return "\n\n\n".join(blocks) + "\n"
+
+
+def network_loss_row(spec: str | Loss, reduction: str = "mean") -> LossRow:
+    """The row of a loss at the end of a network: of pre-activations, through its output activation if it has one."""
+    made = loss_row(spec, reduction)
+    row = made._loss
+    if row.from_logits or row.output == "identity":
+        return made
+    z = Input("z", made.inputs[0].indices)
+
+    def formula(z: Tensor, y: Tensor) -> Tensor:
+        return row.forward(row.predict(z).named("p"), y, reduction)
+
+    title = f"{made.title}, of pre-activations through {row.output}"
+    return replace(made, formula=formula, inputs=(z, made.inputs[1]), title=title, through_output=True)
 
 
 def loss_row(spec: str | Loss, reduction: str = "mean", **options: Any) -> LossRow:

@@ -72,8 +72,18 @@ def test_golden_source_runs_and_is_right(case):
         np.testing.assert_allclose(result, expected, rtol=4e-15 if dtype == "float64" else 3e-7)
 
 
-@pytest.mark.parametrize("target", ["numpy", "numba"])
-@pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "erf", "selu", "sin", "step", "elu(alpha=2)", "x/sqrt(1+x**2)"])
+ALWAYS = [
+    ("gelu", "numba"),
+    ("gelu", "numpy"),
+    ("elu(alpha=2)", "numba"),
+    ("x/sqrt(1+x**2)", "numpy"),
+    ("step", "numpy"),
+]
+SOMETIMES = [(n, t) for n in ("gelu_tanh", "erf", "selu", "sin") for t in ("numpy", "numba")]
+SOMETIMES += [("step", "numba"), ("elu(alpha=2)", "numpy"), ("x/sqrt(1+x**2)", "numba")]
+
+
+@pytest.mark.parametrize(("name", "target"), [*ALWAYS, *(pytest.param(*c, marks=pytest.mark.slow) for c in SOMETIMES)])
 def test_any_row_runs_as_printed(name, target):
     results = _run(source(activation(name), target, 2), POINTS[1:-1])
     for order, result in enumerate(results):
@@ -112,7 +122,11 @@ def test_numpy_source_takes_any_shape_and_layout(shape):
 HIGHER = {("tanh", 5): 12.0, ("gelu", 8): 16.0, ("gaussian", 8): 32.0, ("sin", 7): 2.0, ("relu", 8): 0.5}
 
 
-@pytest.mark.parametrize(("name", "order"), HIGHER)
+#: these take seconds each
+LONG = {("gelu", 8), ("sin", 7)}
+
+
+@pytest.mark.parametrize(("name", "order"), [pytest.param(*c, marks=[pytest.mark.slow] * (c in LONG)) for c in HIGHER])
 def test_higher_derivatives(name, order):
     results = _run(source(activation(name), "numpy", order), POINTS)
     assert len(results) == order + 1

@@ -59,6 +59,10 @@ VARIANTS = [
     "self_attention(mask=keys)",
     "batch_norm(eps=1e-2)",
     "dropout(rate=0.25)",
+    "attention(mask=causal)",
+    "attention(mask=given)",
+    "multi_head_attention(mask=causal)",
+    "self_attention(mask=causal)",
     "activation(function=gelu)",
     "activation(function=elu)",
 ]
@@ -80,7 +84,14 @@ def row_of(spec):
 @cache
 def exact_of(spec):
     """The row under a name that no other spec has, so that all of them go into one library; derived once."""
-    return Exact(replace(row_of(spec), name=f"row_{SPECS.index(spec)}"))
+    return Exact(renamed(row_of(spec), f"row_{SPECS.index(spec)}"))
+
+
+def renamed(row, name):
+    """The row under another name, with what has been derived of it."""
+    other = replace(row, name=name)
+    other.__dict__["_derived"] = row._derived
+    return other
 
 
 @cache
@@ -90,7 +101,7 @@ def source_of(spec, target):
 
 def single(k, spec, target):
     """The source for float arrays, under a name of its own."""
-    return layer_source(replace(exact_of(spec).row, name=f"single_{k}"), target, "float32")
+    return layer_source(renamed(exact_of(spec).row, f"single_{k}"), target, "float32")
 
 
 class Exact:
@@ -180,9 +191,56 @@ def test_torch(spec):
 
 
 @pytest.mark.parametrize("spec", SPECS)
+def test_torch_computes_what_is_asked_for(spec):
+    """Each input alone, and none."""
+    torch = pytest.importorskip("torch")
+    exact = exact_of(spec)
+    function = module_of(source_of(spec, "torch"))[exact.row.name]
+    for wanted in exact.gradients:
+        given = {a.name: torch.tensor(exact.inputs[a.name], requires_grad=a.name == wanted) for a in exact.row.inputs}
+        function(*given.values()).backward(torch.tensor(exact.inputs[exact.upstream]))
+        close(given[wanted].grad, exact.gradients[wanted], f"d{wanted}")
+        assert all(v.grad is None for name, v in given.items() if name != wanted)
+    y = function(*(torch.tensor(exact.inputs[a.name]) for a in exact.row.inputs))
+    assert not y.requires_grad
+    close(y, exact.y, "y")
+
+
+def test_torch_computes_no_gradient_that_is_not_needed(monkeypatch):
+    torch = pytest.importorskip("torch")
+    function = module_of(source_of("dense", "torch"))[exact_of("dense").row.name]
+    x, W, b = torch.ones(2, 3), torch.ones(3, 4), torch.ones(4, requires_grad=True)
+    y = function(x, W, b)
+    monkeypatch.setattr(torch, "einsum", lambda *_: pytest.fail("a product for the gradient of x or W"))
+    y.sum().backward()
+    assert b.grad.tolist() == [2.0] * 4
+
+
+def test_torch_refuses_a_second_derivative():
+    torch = pytest.importorskip("torch")
+    function = module_of(source_of("softmax", "torch"))[exact_of("softmax").row.name]
+    x = torch.rand(2, 3, dtype=torch.float64, requires_grad=True)
+    (first,) = torch.autograd.grad(function(x)[0, 0], x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        first.sum().backward()
+
+
+def test_the_state_of_a_recurrence_is_computed_once():
+    """Forward runs the steps and saves the states; backward runs none of them again."""
+    for target in ("torch", "jax"):
+        source = source_of("lstm", target)
+        back = source[source.index("backward(") :]
+        assert "h_all" in back
+        assert "c_all" in back
+        assert "h_before" not in back, target
+        assert "sigmoid(" in source
+
+
+@pytest.mark.parametrize("spec", SPECS)
 def test_jax(spec):
     jax = pytest.importorskip("jax")
     jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_disable_most_optimizations", True)  # compiled once and run once
     exact = exact_of(spec)
     function = module_of(source_of(spec, "jax"))[exact.row.name]
     given = [jax.numpy.asarray(exact.inputs[a.name]) for a in exact.row.inputs]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import sympy
 from sympy import Expr, Piecewise, Rational, Symbol, cos, erf, exp, log, pi, sin, sqrt, tanh
 
-from .enclosures import ball_function, enclose
+from .enclosures import ball_function, derives, enclose
 from .errors import InputError, lookup
 from .parsing import absolute, parse_formula
 from .symbols import parameter, x
@@ -114,6 +114,7 @@ class Activation:
         if n == 0:
             return self.expr
         result = self._derivatives(n - 1).diff(x) if n != 2 else self._plain_derivative.diff(x)
+        derives(result, self.expr, n)
         return self._with_stated_values(result) if n == 1 else result
 
     @cached_property

@@ -6,6 +6,7 @@ straddles the border of a ``Piecewise`` gives the union of the branches it touch
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import lru_cache
@@ -142,11 +143,31 @@ def enclose(
         bits *= 2
 
 
+#: f⁽ⁿ⁾ -> (f, n), for functions without branches; see :func:`derives`
+_DERIVED_FROM: dict[sympy.Expr, tuple[sympy.Expr, int]] = {}
+
+
+def derives(derivative: sympy.Expr, function: sympy.Expr, n: int) -> None:
+    """State that ``derivative`` is the n-th one of ``function``, from whose series its own is then had: that of a short
+    formula instead of a long one. Not for functions with branches: their derivatives state values at the borders."""
+    if n and not function.has(sympy.Piecewise, sympy.Abs, sympy.sign, sympy.Max, sympy.Min):
+        _DERIVED_FROM.setdefault(derivative, (function, n))
+
+
 def taylor(expression: sympy.Expr, centre: arb, order: int) -> list[arb] | None:
     """Taylor coefficients of ``expression`` in ``x`` about ``centre`` up to ``order``; over a ball, enclosures of them.
 
     ``None`` where the ball straddles a border of a ``Piecewise`` or leaves the domain: no series holds there.
     """
+    if expression in _DERIVED_FROM:
+        function, n = _DERIVED_FROM[expression]
+        whole = _series(function, centre, order + n)
+        if whole is not None:
+            return [whole[k + n] * math.perm(k + n, n) for k in range(order + 1)]
+    return _series(expression, centre, order)
+
+
+def _series(expression: sympy.Expr, centre: arb, order: int) -> list[arb] | None:
     with _series_length(order + 1):
         try:
             series = ball_function(sympy.sympify(expression))(arb_series([centre, 1], prec=order + 1))

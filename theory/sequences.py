@@ -68,6 +68,8 @@ class Step:
     code: Callable[[], Code]
     #: inputs that are neither parameters nor activations (masks, first states), with their shapes
     given: Mapping[str, Shape] = field(default_factory=dict)
+    #: the layer's row at its place; None where entries are only moved or added
+    placed: Placed | None = None
 
 
 @dataclass(frozen=True)
@@ -238,7 +240,7 @@ def _step(placed: Placed, k: int, wanted: str) -> Step:
     }
     return Step(
         f"A{out} = {label}   {shape}", rf"A_{{{out}}} = \mathrm{{{word}}}\left({tex}\right)",
-        placed.makes, backward, parameters, costs, lambda: _layer_code(placed, k, names, wanted), data,
+        placed.makes, backward, parameters, costs, lambda: _layer_code(placed, k, names, wanted), data, placed,
     )  # fmt: skip
 
 

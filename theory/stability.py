@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -386,6 +387,7 @@ def _sign_changes(function: Any, *, both: bool) -> list[tuple[Fraction, Fraction
     return [(p, q) for (p, q), (s, t) in zip(pairwise(grid), pairwise(signs), strict=True) if s * t < 0]
 
 
+@lru_cache(maxsize=1024)
 def _fit(e: Expr, zero: Zero, span: tuple[Expr, Expr], parity: int, arithmetic: Arithmetic) -> LocalPolynomial | None:
     """The widest proven polynomial at a zero that stays within the span; none where the arithmetic wants none."""
     if not arithmetic.radii_at_roots:

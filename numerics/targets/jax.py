@@ -8,7 +8,7 @@ from ...theory.layer_row import Layer
 from ...theory.numpy_source import identifier
 from ...theory.scaled_erfc import without_erfcx
 from .arrays import Programs, Rung, result_texts, rungs, statements
-from .layer_arrays import ArrayWriter, Dialect, Steps, helper_lines, indented
+from .layer_arrays import ArrayWriter, Dialect, Steps, both_passes, helper_lines, indented
 from .numpy import TABLE as NUMPY
 from .printing import INDENT
 from .tensor_parts import passes, usage
@@ -16,7 +16,7 @@ from .tensor_parts import passes, usage
 #: NumPy's statements under JAX's name; the special functions are in another module.
 TABLE: dict[str, str] = {
     operation: text.replace("np.", "jnp.") for operation, text in NUMPY.items() if operation != "erfcx"
-}
+} | {"sigmoid": "jax.nn.sigmoid({0})", "softplus": "jax.nn.softplus({0})"}
 #: JAX as it comes keeps no float64; the steps need it.
 DOUBLE = 'jax.config.update("jax_enable_x64", True)  # the steps are float64: JAX would otherwise make them float32\n'
 
@@ -87,20 +87,16 @@ def _tie(like, size, windows, taps, stride, dilation, padding):
 
 def _recurrence(f: Steps) -> list[str]:
     """A scan over the steps; the states before the first step are put in front (behind, where time runs backwards)."""
-
-    def pair(texts: Sequence[str]) -> str:
-        return f"({', '.join(texts)}{',' * (len(texts) == 1)})"
-
     each = [f"{name}_each" for name in f.states]
     first = [f"{name}_first" for name in f.states]
     after = [f"{name}_after" for name in f.states]
     lines = [f"{name} = {initial}" for name, initial in zip(first, f.initials)]
-    lines += ["", f"def {f.function}(states, {f.index}):", f"{INDENT}{pair(f.given)[1:-1]} = states"]
+    lines += ["", f"def {f.function}(states, {f.index}):", f"{INDENT}{_tuple(f.given)[1:-1]} = states"]
     lines += [f"{INDENT}{line}" for line in f.body]
     lines += [f"{INDENT}{name} = {result}" for name, result in zip(after, f.results)]
-    lines += [f"{INDENT}return {pair(after)}, {pair(after)}", ""]
-    scan = f"jax.lax.scan({f.function}, {pair(first)}, jnp.arange({f.length}){', reverse=True' if f.reverse else ''})"
-    lines.append(f"_, {pair(each)} = {scan}")
+    lines += [f"{INDENT}return {_tuple(after)}, {_tuple(after)}", ""]
+    scan = f"jax.lax.scan({f.function}, {_tuple(first)}, jnp.arange({f.length}){', reverse=True' if f.reverse else ''})"
+    lines.append(f"_, {_tuple(each)} = {scan}")
     for name, of, start in zip(f.states, each, first):
         parts = f"{of}, {start}[None]" if f.reverse else f"{start}[None], {of}"
         lines.append(f"{name} = jnp.concatenate([{parts}])")
@@ -118,32 +114,40 @@ LAYERS = Dialect(
 def print_layer(row: Layer) -> str:
     """A module with ``NAME(inputs…, hyper-parameters…)``, a custom_vjp whose backward pass was derived."""
     forward, backward = passes(row)
-    writers = [ArrayWriter(p, LAYERS) for p in (forward, backward)]
-    ahead, back = writers
+    ahead, back, kept = both_passes(forward, backward, LAYERS)
     inputs = [identifier(a.name) for a in forward.arguments]
     parameters = {**forward.parameters, **backward.parameters}
-    places = tuple(range(len(inputs), len(inputs) + len(parameters)))
-    title = f"{row.title or row.name}: forward pass, and the backward pass derived from it"
-    title += f"\n\n{usage(row)}\nIt works under jax.jit, jax.vmap and jax.grad; steps are of the type of the inputs.\n"
-    helpers = [h.strip("\n") + "\n\n" for h in helper_lines(writers, LAYERS)]
-    standard = (["import functools"] if places else []) + (
-        ["import math"] if any("math" in w.uses for w in writers) else []
-    )
-    special = any("special." in line for w in writers for line in w.lines)
-    text = [f'"""{title}"""\n', *standard, *([""] if standard else []), "import jax", "import jax.numpy as jnp"]
-    text += ["from jax.scipy import special"] if special else []
-    text += ["", "", *helpers]
-    text += [f"@functools.partial(jax.custom_vjp, nondiff_argnums={places})" if places else "@jax.custom_vjp"]
-    signature = ", ".join([*inputs, *(f"{p}={v}" for p, v in parameters.items())])
-    text += [f"def {row.name}({signature}):", *indented(ahead.source()), f"{INDENT}return {ahead.results[0]}", "", ""]
-    text += [f"def _{row.name}_forward({', '.join([*inputs, *parameters])}):"]
-    saved = f"({', '.join(inputs)}{',' * (len(inputs) == 1)})"
-    text += [f"{INDENT}return {row.name}({', '.join([*inputs, *parameters])}), {saved}", "", ""]
-    text += [
-        f"def _{row.name}_backward({', '.join([*parameters, 'saved', identifier(row.cotangent.name)])}):",
-        f"{INDENT}{saved[1:-1]} = saved",
-    ]
     found = dict(zip(backward.outputs, back.results))
     gradients = [found.get(f"d{a.name}", f"jnp.zeros_like({identifier(a.name)})") for a in forward.arguments]
-    text += [*indented(back.source()), f"{INDENT}return ({', '.join(gradients)}{',' * (len(gradients) == 1)})", "", ""]
+    kept = [name for name in inputs if f"jnp.zeros_like({name})" in gradients and name not in kept] + kept
+    title = f"{row.title or row.name}: forward pass, and the backward pass derived from it\n\n{usage(row)}\n{_USE}\n"
+    signature = ", ".join([*inputs, *(f"{p}={v}" for p, v in parameters.items())])
+    given = ", ".join([*inputs, *parameters])
+    arguments = ", ".join([*parameters, "saved", identifier(row.cotangent.name)])
+    text = [f'"""{title}"""\n', *_imports((ahead, back), bool(parameters)), "", ""]
+    text += [h.strip("\n") + "\n\n" for h in helper_lines((ahead, back), LAYERS)]
+    text += [f"def _{row.name}_forward({given}):", *indented(ahead.source())]
+    text += [f"{INDENT}return {ahead.results[0]}, {_tuple(kept)}", "", ""]
+    places = tuple(range(len(inputs), len(inputs) + len(parameters)))
+    text += [f"@functools.partial(jax.custom_vjp, nondiff_argnums={places})" if places else "@jax.custom_vjp"]
+    text += [f"def {row.name}({signature}):", f"{INDENT}return _{row.name}_forward({given})[0]", "", ""]
+    text += [f"def _{row.name}_backward({arguments}):"]
+    text += [f"{INDENT}{_tuple(kept)[1:-1]} = saved"] if kept else []
+    text += [*indented(back.source()), f"{INDENT}return {_tuple(gradients)}", "", ""]
     return "\n".join([*text, f"{row.name}.defvjp(_{row.name}_forward, _{row.name}_backward)", ""])
+
+
+_USE = (
+    """It works under jax.jit and jax.vmap; jax.grad may differentiate it once. Steps are of the type of the inputs."""
+)
+
+
+def _tuple(texts: Sequence[str]) -> str:
+    return f"({', '.join(texts)}{',' * (len(texts) == 1)})"
+
+
+def _imports(writers: Sequence[ArrayWriter], partial: bool) -> list[str]:
+    standard = ["import functools"] * partial + ["import math"] * any("math" in w.uses for w in writers)
+    special = any("special." in line for w in writers for line in w.lines)
+    own = ["import jax", "import jax.numpy as jnp", *["from jax.scipy import special"] * special]
+    return [*standard, *([""] if standard else []), *own]

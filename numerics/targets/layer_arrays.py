@@ -5,6 +5,7 @@ Every node is a statement; axes are aligned by position, a sum is an einsum. A d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,8 @@ from .numba_cpu import TABLE as SCALARS
 from .printing import INDENT
 from .tensor_parts import Names, Pass, read_sizes, scalar_steps, size_text, told
 
+#: Names that printed functions have for themselves.
+_OWN = ("math", "ctx", "needs", "saved")
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -83,16 +86,20 @@ class Steps:
 
 
 class ArrayWriter:
-    """Writes the body of one :class:`Pass`; ``uses`` says which helpers it calls."""
+    """Writes the body of one :class:`Pass`; ``uses`` says which helpers it calls.
 
-    def __init__(self, what: Pass, dialect: Dialect) -> None:
+    ``saved`` are arrays of an earlier pass that this one need not make again; see :meth:`quantities`.
+    """
+
+    def __init__(self, what: Pass, dialect: Dialect, saved: Mapping[str, Value] | None = None) -> None:
         self.dialect, self.sizes, self.what = dialect, what.spelt_sizes, what
         arguments = [identifier(a.name) for a in what.arguments]
-        self.names = Names([*arguments, *what.parameters, *self.sizes.values(), "math", "ctx"])
+        kept = [v.text for v in (saved or {}).values()]
+        self.names = Names([*arguments, *what.parameters, *self.sizes.values(), *kept, *_OWN])
         self.like = arguments[0]
         self.lines: list[str] = []
         self.uses: set[str] = set()
-        self.made: dict[Tensor | str, Value] = {}
+        self.made: dict[Tensor | str, Value] = dict(saved or {})
         #: inside a recurrence: its time axis with the step's number, and the states before the step by placeholder
         self.time: tuple[Axis, str] | None = None
         self.states: dict[str, str] = {}
@@ -106,11 +113,21 @@ class ArrayWriter:
 
     def source(self) -> list[str]:
         """The statements, after those that read the sizes they need."""
-        import re
+        return self.size_lines() + self.lines
 
-        text = "\n".join([*self.lines, *self.results])
+    def size_lines(self) -> list[str]:
+        """Statements that read the sizes which the others need."""
+        used = self.words()
         sizes = read_sizes(self.what.arguments, self.sizes)
-        return [f"{n} = {shape}" for n, shape in sizes.items() if re.search(rf"\b{n}\b", text)] + self.lines
+        return [f"{n} = {shape}" for n, shape in sizes.items() if n in used]
+
+    def words(self) -> set[str]:
+        """Every name in the statements and results."""
+        return names_in("\n".join([*self.lines, *self.results]))
+
+    def quantities(self) -> dict[str, Value]:
+        """What has a name outside of every step: named values, and the states of recurrences."""
+        return {k: v for k, v in self.made.items() if isinstance(k, str) and v.text.isidentifier()}
 
     def size(self, a: Axis) -> str:
         """An axis size as source."""
@@ -380,6 +397,21 @@ def helper_lines(writers: Sequence[ArrayWriter], dialect: Dialect) -> list[str]:
     return [dialect.helpers[name] for name in dialect.helpers if name in used]
 
 
+def both_passes(forward: Pass, backward: Pass, dialect: Dialect) -> tuple[ArrayWriter, ArrayWriter, list[str]]:
+    """Writers of the two passes, and what the first saves for the second: inputs and quantities that it reads."""
+    ahead = ArrayWriter(forward, dialect)
+    back = ArrayWriter(backward, dialect, ahead.quantities())
+    used = names_in("\n".join([*back.source(), *back.results]))
+    inputs = [identifier(a.name) for a in forward.arguments]
+    made = dict.fromkeys(v.text for v in ahead.quantities().values())
+    return ahead, back, [name for name in dict.fromkeys([*inputs, *made]) if name in used]
+
+
+def names_in(text: str) -> set[str]:
+    """Every name in source text."""
+    return set(re.findall(r"[^\W\d]\w*", text))
+
+
 def indented(lines: Iterable[str], depth: int = 1) -> list[str]:
     """The lines, further in."""
-    return [INDENT * depth + line for line in lines]
+    return [INDENT * depth + line if line.strip() else "" for line in lines]

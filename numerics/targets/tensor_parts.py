@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,14 @@ from ...theory.evaluation import concrete
 from ...theory.layer_row import Layer
 from ...theory.lowering import Program, lower
 from ...theory.numpy_source import identifier
+from ...theory.scalar_functions import Named as NamedFunction
 from ...theory.scaled_erfc import without_erfcx
 from ...theory.stability import stable_program
 from ...theory.tensors import Axis, Input, Map, Tensor
 from ...theory.walking import postorder, scalar_symbols
 from .printing import literal, operand_text, ordered, text_of
 
+_LARGEST = sympy.Integer(int(sys.float_info.max))
 _TRUTHS = frozenset({"lt", "le", "eq", "and", "or", "not"})
 
 
@@ -118,8 +121,11 @@ class Names:
 
 @lru_cache(maxsize=4096)
 def scalar_program(function: sympy.Expr, symbols: tuple[sympy.Symbol, ...]) -> Program:
-    """A scalar function as a straight-line program, the branches of a Piecewise guarded."""
-    return lower({"value": concrete(function)}, symbols)
+    """A scalar function as a straight-line program, the branches of a Piecewise guarded.
+
+    −∞, which stands for what a mask leaves out of a maximum, is the least float: every target has a literal for it.
+    """
+    return lower({"value": concrete(function).xreplace({sympy.S.NegativeInfinity: -_LARGEST})}, symbols)
 
 
 def scalar_steps(
@@ -132,11 +138,16 @@ def scalar_steps(
 ) -> str:
     """Hand each step (name, right-hand side, is it a truth value) to ``add``; return the text of the result."""
     called = _called(function)
-    if called:  # each in its own stable form
+    if called:  # each by the target's own function where its table has one of that name, else in its stable form
         texts_of: dict[sympy.Symbol, str] = dict(given)
         for f, symbol in called.items():
             text = scalar_steps(f.args[0], texts_of, table, names, add, write)
             kind: Any = type(f)
+            own = table.get(kind.__name__) if issubclass(kind, NamedFunction) else None
+            if own is not None:
+                texts_of[symbol] = names.fresh()
+                add(texts_of[symbol], own.format(text), False)
+                continue
             texts_of[symbol] = _program_steps(stable_function(kind), {"x": text}, table, names, add, write)
         return scalar_steps(function.xreplace(called), texts_of, table, names, add, write)
     symbols = tuple(sorted(function.free_symbols, key=str))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from ...theory.layer_row import Layer
 from ...theory.lowering import Program
 from ...theory.numpy_source import identifier
 from .arrays import Programs, Rung, result_texts, rungs, statements
-from .layer_arrays import ArrayWriter, Dialect, Steps, helper_lines, indented
+from .layer_arrays import ArrayWriter, Dialect, Steps, both_passes, helper_lines, indented, names_in
 from .printing import INDENT, literal, operand_text, text_of
-from .tensor_parts import passes, usage
+from .tensor_parts import Pass, passes, usage
 
 TABLE: dict[str, str] = {
     "minus_infinity": "-math.inf",
@@ -48,6 +48,8 @@ TABLE: dict[str, str] = {
     "or": "{0} | {1}",
     "not": "~{0}",
     "select": "torch.where({0}, {1}, {2})",
+    "sigmoid": "torch.sigmoid({0})",
+    "softplus": "torch.logaddexp({0}, torch.zeros_like({0}))",  # its own softplus is x from 20 on: off by e^−20
 }
 #: Operations whose first operand must be a tensor; and a select of two numbers would be float32.
 _TENSOR_FIRST = {"at_least", "at_most", "copysign"}
@@ -165,37 +167,117 @@ LAYERS = Dialect(
 )
 
 
+_USE = """Steps are of the type of the inputs; gradients are computed for the inputs that need them.
+Autograd may differentiate once: a second derivative through this backward pass is refused with an error."""
+
+
 def print_layer(row: Layer) -> str:
     """A module with ``NAME(inputs…, hyper-parameters…)``, an autograd.Function whose backward pass was derived."""
     forward, backward = passes(row)
-    writers = [ArrayWriter(p, LAYERS) for p in (forward, backward)]
-    ahead, back = writers
+    ahead, back, kept = both_passes(forward, backward, LAYERS)
     inputs = [identifier(a.name) for a in forward.arguments]
     parameters = {**forward.parameters, **backward.parameters}
-    title = f"{row.title or row.name}: forward pass, and the backward pass derived from it"
-    title += f"\n\n{usage(row)}\nSteps are of the type of the inputs; autograd may differentiate once.\n"
-    helpers = [h.strip("\n") + "\n\n" for h in helper_lines(writers, LAYERS)]
-    imports = ["import math\n"] if any("math" in w.uses for w in writers) else []
+    title = f"{row.title or row.name}: forward pass, and the backward pass derived from it\n\n{usage(row)}\n{_USE}\n"
+    imports = ["import math\n"] if any("math" in w.uses for w in (ahead, back)) else []
     name = _class(row.name)
-    text = [f'"""{title}"""\n', *imports, "import torch\n\n", *helpers]
+    read = [p for p in parameters if p in back.words()]
+    head = [f"ctx.save_for_backward({', '.join(kept)})"] if kept else []
+    head += [f"ctx.parameters = {_listed(read, '()')}"] if read else []
+    start = [f"{_listed(kept)} = ctx.saved_tensors"] if kept else []
+    start += [f"{_listed(read)} = ctx.parameters"] if read else []
+    text = [f'"""{title}"""\n', *imports, "import torch\n\n"]
+    text += [h.strip("\n") + "\n\n" for h in helper_lines((ahead, back), LAYERS)]
     text += [f"class {name}(torch.autograd.Function):", f"{INDENT}@staticmethod"]
     text += [f"{INDENT}def forward({', '.join(['ctx', *inputs, *parameters])}):"]
-    text += [f"{INDENT * 2}ctx.save_for_backward({', '.join(inputs)})"]
-    text += (
-        [f"{INDENT * 2}ctx.parameters = ({''.join(f'{p}, ' for p in parameters).rstrip(' ')})"] if parameters else []
-    )
-    text += [*indented(ahead.source(), 2), f"{INDENT * 2}return {ahead.results[0]}", ""]
+    text += indented([*ahead.source(), *head, f"return {ahead.results[0]}", ""], 2)
     text += [f"{INDENT}@staticmethod", f"{INDENT}@torch.autograd.function.once_differentiable"]
-    text += [
-        f"{INDENT}def backward(ctx, {identifier(row.cotangent.name)}):",
-        f"{INDENT * 2}{', '.join(inputs)}{',' * (len(inputs) == 1)} = ctx.saved_tensors",
-    ]
-    text += (
-        [f"{INDENT * 2}{', '.join(parameters)}{',' * (len(parameters) == 1)} = ctx.parameters"] if parameters else []
-    )
-    found = dict(zip(backward.outputs, back.results))
-    gradients = [found.get(f"d{a.name}", "None") for a in forward.arguments] + ["None"] * len(parameters)
-    text += [*indented(back.source(), 2), f"{INDENT * 2}return {', '.join(gradients)}", "", ""]
+    text += [f"{INDENT}def backward(ctx, {identifier(row.cotangent.name)}):"]
+    text += indented([*start, *back.size_lines(), *_gradients(row, forward, backward, back, len(parameters))], 2)
     signature = [*inputs, *(f"{p}={v}" for p, v in parameters.items())]
-    text += [f"def {row.name}({', '.join(signature)}):"]
-    return "\n".join([*text, f"{INDENT}return {name}.apply({', '.join([*inputs, *parameters])})", ""])
+    text += ["", "", f"def {row.name}({', '.join(signature)}):"]
+    text += [f"{INDENT}return {name}.apply({', '.join([*inputs, *parameters])})", ""]
+    return "\n".join(text)
+
+
+def _listed(names: Iterable[str], brackets: str = "") -> str:
+    names = list(names)
+    text = ", ".join(names) + "," * (len(names) == 1)
+    return f"({text})" if brackets else text
+
+
+def _gradients(row: Layer, forward: Pass, backward: Pass, back: ArrayWriter, more: int) -> list[str]:
+    """The statements of the backward pass, each computed where a gradient asks for it, and its result."""
+    found = dict(zip(backward.outputs, back.results))
+    if len(found) == 1:
+        answers = [found.get(f"d{a.name}", "None") for a in forward.arguments]
+        return [*back.lines, f"return {', '.join(answers + ['None'] * more)}"]
+    names: dict[int, str] = {}
+    lines = list(back.lines)
+    for k, a in enumerate(forward.arguments):
+        if (text := found.get(f"d{a.name}")) is not None:
+            names[k] = _under(lines, text, identifier(f"d{a.name}"), back)
+    blocks = guarded(lines, names)
+    asked = ["needs = ctx.needs_input_grad", f"{' = '.join(names.values())} = None"]
+    answers = [names.get(k, "None") for k in range(len(forward.arguments))]
+    return [*asked, *blocks, f"return {', '.join(answers + ['None'] * more)}"]
+
+
+def _under(lines: list[str], text: str, wish: str, back: ArrayWriter) -> str:
+    """The name under which a result is returned: its statement gets that name where nothing else reads it."""
+    if text == wish:
+        return text
+    name = back.names.claim(wish)
+    at = [k for k, line in enumerate(lines) if line.startswith(f"{text} = ")]
+    readers = [line for line in lines if text in names_in(line)]
+    if len(at) == len(readers) == 1 and back.results.count(text) == 1:
+        lines[at[0]] = f"{name}{lines[at[0]][len(text) :]}"
+    else:
+        lines.append(f"{name} = {text}")
+    return name
+
+
+def guarded(lines: Sequence[str], results: Mapping[int, str]) -> list[str]:
+    """The statements under the condition that a result made of them is needed; what all are made of comes first.
+
+    A statement needs only what stands under the same condition or under a wider one, so that the order is kept.
+    """
+    groups = _statements(lines)
+    wanted: dict[str, frozenset[int]] = {name: frozenset([k]) for k, name in results.items()}
+    needs: list[frozenset[int]] = []
+    for group in reversed(groups):
+        made = _made(group)
+        need = frozenset().union(*(wanted.get(n, frozenset()) for n in made))
+        needs.insert(0, need)
+        for n in names_in("\n".join(group)):
+            wanted[n] = wanted.get(n, frozenset()) | need
+    found: list[str] = []
+    for need in sorted(set(needs) - {frozenset()}, key=lambda n: (-len(n), sorted(n))):
+        block = [line for group, own in zip(groups, needs) if own == need for line in group]
+        if len(need) == len(results):
+            found += block
+        else:
+            found += [f"if {_condition(sorted(need))}:", *indented(block)]
+    return found
+
+
+def _condition(places: Sequence[int]) -> str:
+    if len(places) < 3:
+        return " or ".join(f"needs[{k}]" for k in places)
+    return f"any(needs[k] for k in {tuple(places)})"
+
+
+def _statements(lines: Sequence[str]) -> list[list[str]]:
+    """Lines that belong together: a loop is one statement."""
+    groups: list[list[str]] = []
+    for line in lines:
+        if line.startswith(INDENT):
+            groups[-1].append(line)
+        else:
+            groups.append([line])
+    return groups
+
+
+def _made(group: Sequence[str]) -> set[str]:
+    """Names that a statement gives a value, or to whose list it appends."""
+    made = {line.split(" = ")[0].strip() for line in group if " = " in line}
+    return made | {line.split(".append(")[0].strip() for line in group if ".append(" in line}
