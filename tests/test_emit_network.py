@@ -48,7 +48,9 @@ def result_of(target, text, shape, **options):
         return value.item(), {name: v.grad.numpy() for name, v in given.items()}
     jax = pytest.importorskip("jax")
     jax.config.update("jax_enable_x64", True)
-    value, found = jax.value_and_grad(lambda p: module["loss"](module["forward"](p, X), Y))(parameters)
+    value, found = jax.value_and_grad(lambda p: module["loss"](module["forward"](p, jax.numpy.asarray(X)), Y))(
+        parameters
+    )
     return float(value), {name: np.asarray(v) for name, v in found.items()}
 
 
@@ -58,7 +60,7 @@ def test_every_target_agrees_with_numpy(text, shape, target):
     loss, gradients = result_of(target, text, shape)
     expected, exact = result_of("numpy", text, shape)
     assert abs(loss - expected) < 1e-12 * max(1, abs(expected))
-    assert list(gradients) == list(exact)
+    assert set(gradients) == set(exact)
     for name, g in gradients.items():
         np.testing.assert_allclose(g, exact[name], rtol=1e-9, atol=1e-11, err_msg=name)
 
@@ -85,7 +87,7 @@ def test_numpy_against_exact_differentiation():
         return {name: upstream * g for name, g in module["backward"](given, saved, Y).items()}
 
     result = check(backward, forward=forward, inputs={"X": X, "Y": Y, **parameters}, wrt=names)
-    assert result.formula.passed, str(result)
+    assert result.passed, str(result)
 
 
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "binary_cross_entropy", "nll"])

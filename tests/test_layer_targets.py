@@ -59,10 +59,6 @@ VARIANTS = [
     "self_attention(mask=keys)",
     "batch_norm(eps=1e-2)",
     "dropout(rate=0.25)",
-    "attention(mask=causal)",
-    "attention(mask=given)",
-    "multi_head_attention(mask=causal)",
-    "self_attention(mask=causal)",
     "activation(function=gelu)",
     "activation(function=elu)",
 ]

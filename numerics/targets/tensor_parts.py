@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from ...theory.tensors import Axis, Input, Map, Tensor
 from ...theory.walking import postorder, scalar_symbols
 from .printing import literal, operand_text, ordered, text_of
 
-_LARGEST = sympy.Integer(int(sys.float_info.max))
 _TRUTHS = frozenset({"lt", "le", "eq", "and", "or", "not"})
 
 
@@ -121,11 +119,8 @@ class Names:
 
 @lru_cache(maxsize=4096)
 def scalar_program(function: sympy.Expr, symbols: tuple[sympy.Symbol, ...]) -> Program:
-    """A scalar function as a straight-line program, the branches of a Piecewise guarded.
-
-    −∞, which stands for what a mask leaves out of a maximum, is the least float: every target has a literal for it.
-    """
-    return lower({"value": concrete(function).xreplace({sympy.S.NegativeInfinity: -_LARGEST})}, symbols)
+    """A scalar function as a straight-line program, the branches of a Piecewise guarded."""
+    return lower({"value": concrete(function)}, symbols)
 
 
 def scalar_steps(
