@@ -75,9 +75,10 @@ def test_numba():
 
 def test_numpy_against_exact_differentiation():
     """The printed backward pass of the whole network, checked in balls against its own forward pass."""
-    module = module_of("3-4-2", None, "numpy", activation="tanh", loss="squared_error")
+    text = "dense(4) layer_norm dense(3) softmax dense(2)"
+    module = module_of(text, "3", "numpy", loss="squared_error")
     names = list(module["SHAPES"])
-    parameters, X, Y = drawn(module, "3-4-2", None, 2)
+    parameters, X, Y = drawn(module, text, "3", 2)
 
     def forward(X, Y, **given):
         return module["squared_error_forward"](module["forward"](given, X)[0], Y)

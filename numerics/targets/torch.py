@@ -168,7 +168,7 @@ LAYERS = Dialect(
 
 
 _USE = """Steps are of the type of the inputs; gradients are computed for the inputs that need them.
-Autograd may differentiate once: a second derivative through this backward pass is refused with an error."""
+Autograd may differentiate once: also with create_graph=True the gradients are constants to it."""
 
 
 def print_layer(row: Layer) -> str:
