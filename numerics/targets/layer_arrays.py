@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sympy
 
@@ -91,7 +92,7 @@ class ArrayWriter:
     ``saved`` are arrays of an earlier pass that this one need not make again; see :meth:`quantities`.
     """
 
-    def __init__(self, what: Pass, dialect: Dialect, saved: Mapping[str, Value] | None = None) -> None:
+    def __init__(self, what: Pass, dialect: Dialect, saved: Mapping[Any, Value] | None = None) -> None:
         self.dialect, self.sizes, self.what = dialect, what.spelt_sizes, what
         arguments = [identifier(a.name) for a in what.arguments]
         kept = [v.text for v in (saved or {}).values()]
