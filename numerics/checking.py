@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..theory.errors import InputError
+from . import allowance
+from .allowance import Allowance
 from .check_inputs import formula_points
 from .check_result import CheckResult
 from .findings import Counterexample, Evidence, Finding, counterexample, gather
@@ -172,12 +174,18 @@ def _fill(
     if subject.opaque and refuted:
         draft.kinks = draft.floats = draft.domain = Finding("not decided", "the floats are not those of the gradient")
         return
-    draft.floats, draft.domain = measure(subject, sampler, elementwise, seed, dtypes, refuted, progress, evidence)
+    proved = proof is not None and proof.complete
+    floats_allowed = Allowance(allowance.FLOATS, allowance.LEAST_FLOATS, evidence.cost)
+    draft.floats, draft.domain = measure(
+        subject, sampler, elementwise, seed, dtypes, refuted, progress, evidence, proved, floats_allowed
+    )
     if evidence.beyond:  # right at the generic points, wrong at a probe of the floats
         draft.formula, draft.gradients = _formula(subject, evidence, proof, fixed)
         _explain(draft, evidence, subject, sampler, seed)
         refuted = [n for n in evidence.refuted if not evidence.refuted[n][1].why.get(n)]
-        draft.floats, draft.domain = measure(subject, sampler, elementwise, seed, dtypes, refuted, progress)
+        draft.floats, draft.domain = measure(
+            subject, sampler, elementwise, seed, dtypes, refuted, progress, allowed=floats_allowed
+        )
     if elementwise and not evidence.refuted:
         from .sixteen_bits import with_every_input
 
@@ -188,7 +196,10 @@ def _fill(
         draft.kinks = Finding("not decided", "the formula is refuted away from the kinks already")
     else:
         rounding = bool(evidence.rounding)
-        draft.kinks = kink_finding(subject, sampler, evidence.thresholds, elementwise, seed, policy, rounding, progress)
+        kinks_allowed = Allowance(allowance.KINKS, allowance.LEAST_KINKS, evidence.cost)
+        draft.kinks = kink_finding(
+            subject, sampler, evidence.thresholds, elementwise, seed, policy, rounding, progress, kinks_allowed
+        )
 
 
 def _advise(draft: _Draft, subject: Subject, point: Point, dtypes: tuple[str, ...]) -> None:
@@ -327,6 +338,8 @@ def _formula(
         names = ", ".join(sorted(evidence.rounding))
         text = f"{names}: equal with its constants rounded, at {evidence.points} points, {shapes} shapes{varied}"
         return Finding("ok", text, "EXACT up to the rounding of constants"), verdicts
+    if evidence.skipped:
+        text += f" ({evidence.skipped} more left out: one run takes {evidence.cost:.2f} s)"
     if proof is not None and proof.complete:
         return Finding("ok", f"{proof.why}; {text}", proof.grade), verdicts
     grade = "EXACT"

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .exact_scalars import BINARY, UNARY, Ball, Element, NotCovered, Size, dot, lift, trace, unary
+from .exact_scalars import BINARY, UNARY, Ball, Element, Factors, NotCovered, Size, lift, product, total, trace, unary
 
 #: NumPy's name of a ufunc -> the name in exact_scalars.
 _BINARY_NAMES = {
@@ -144,14 +144,14 @@ class ExactArray(np.ndarray[Any, Any]):
         return handle_function(function, args, keywords)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        target = self.view(np.ndarray)
+        target = np.ndarray.view(self, np.ndarray)
         value = exact_array(value)
         if target.dtype == object:
             symbolic = trace().symbolic
             if symbolic is not None and symbolic.assign(self, index, value):
                 return
             value = value.astype_exact()
-        plain = value.view(np.ndarray)
+        plain = np.ndarray.view(value, np.ndarray)
         target[plain_index(index)] = plain if plain.ndim else plain[()]  # else the array itself would become the entry
 
     def __getitem__(self, index: Any) -> Any:
@@ -170,7 +170,7 @@ class ExactArray(np.ndarray[Any, Any]):
 
     def astype_exact(self) -> ExactArray:
         """Return self with entries (integers and booleans become exact constants)."""
-        stored = self.view(np.ndarray)
+        stored = np.ndarray.view(self, np.ndarray)
         return self if stored.dtype == object else _entries(stored)
 
     def astype(self, dtype: Any, *_: Any, **__: Any) -> Any:  # type: ignore[override]
@@ -219,7 +219,7 @@ _methods()
 # Making exact arrays -------------------------------------------------------------------------------------------------
 def _map(function: Callable[..., Any], *arrays: Any) -> np.ndarray[Any, Any]:
     """Apply a function to entries, broadcasting; the result is an object array, also for no entries."""
-    plain = [np.asarray(a.view(np.ndarray)) if isinstance(a, np.ndarray) else _cell(a) for a in arrays]
+    plain = [np.ndarray.view(a, np.ndarray) if isinstance(a, np.ndarray) else _cell(a) for a in arrays]
     out = np.frompyfunc(function, len(plain), 1)(*plain)
     return out if isinstance(out, np.ndarray) else _cell(out)
 
@@ -243,8 +243,7 @@ def wrap(stored: Any) -> Any:
         return type(stored)(wrap(each) for each in stored)
     array = np.asarray(stored)
     if array.dtype == object:
-        flat = array.reshape(-1)
-        if not all(isinstance(each, Element) for each in flat):
+        if not all(issubclass(kind, Element) for kind in set(map(type, array.reshape(-1).tolist()))):
             array = _map(lift, array)
     elif array.dtype.kind == "f":
         array = _map(lift, array)
@@ -290,8 +289,13 @@ def plain_shape(shape: Any) -> Any:
     return tuple(int(n) for n in shape) if isinstance(shape, (tuple, list)) else int(shape)
 
 
+_PLAIN_INDEX = frozenset({int, slice, np.ndarray, type(None), type(Ellipsis), bool, np.int64})
+
+
 def plain_index(index: Any) -> Any:
     """Return an index without exact integers: elements, sizes, exact arrays of integers."""
+    if type(index) in _PLAIN_INDEX:
+        return index
     if isinstance(index, tuple):
         return tuple(plain_index(each) for each in index)
     if isinstance(index, list):
@@ -352,7 +356,7 @@ def elementwise(name: str, *inputs: Any) -> Any:
     entries = [a.astype_exact() for a in arrays]
     if name in _BINARY_NAMES:
         word = _BINARY_NAMES[name]
-        out = _map(lambda a, b: a._binary(word, a, b), *entries)
+        out = _map(BINARY[word] if trace().symbolic is None else lambda a, b: a._binary(word, a, b), *entries)
     elif name in _UNARY_NAMES:
         out = _map(functools.partial(unary, _UNARY_NAMES[name]), *entries)
     elif name in _COMPOSED:
@@ -458,10 +462,9 @@ def _rows(array: Any, axis: Any) -> tuple[np.ndarray[Any, Any], tuple[int, ...],
 
 
 def _total(row: Sequence[Any]) -> Any:
-    return dot(row, [_ONE] * len(row)) if trace().symbolic is None else functools.reduce(lambda a, b: a + b, row)
+    return total(row) if trace().symbolic is None else functools.reduce(lambda a, b: a + b, row)
 
 
-_ONE = lift(1)
 _NEUTRAL = {"add": 0, "multiply": 1, "logical_and": True, "logical_or": False}
 
 
@@ -532,10 +535,10 @@ def matmul(a: Any, b: Any) -> Any:
     q2 = np.broadcast_to(q2, batch + q2.shape[-2:])
     out: Any = np.empty(batch + (p2.shape[-2], q2.shape[-1]), dtype=object)
     for spot in np.ndindex(*batch):
-        columns = [list(q2[spot][:, j]) for j in range(out.shape[-1])]
-        for i, row in enumerate(p2[spot]):
+        columns = [Factors.of(column) for column in q2[spot].T.tolist()]
+        for i, row in enumerate(map(Factors.of, p2[spot].tolist())):
             for j, column in enumerate(columns):
-                out[(*spot, i, j)] = dot(list(row), column) if len(row) else lift(0)
+                out[(*spot, i, j)] = product(row, column) if row.balls else lift(0)
     out = out[..., 0] if q.ndim == 1 else out
     out = out[..., 0, :] if p.ndim == 1 and q.ndim > 1 else out[..., 0] if p.ndim == 1 else out
     return _log("matmul", (a, b), wrap(out))

@@ -46,6 +46,7 @@ class Trace:
     widened: bool = False
     symbolic: Any = None  # a field of symbols that replaces the balls, see symbolic_arrays.py
     ties: list[str] = field(default_factory=list)
+    switched: bool = False  # at the border of a branch: equal numbers were compared, a whole number rounded
     thresholds: set[Fraction] = field(default_factory=set)
     tie: str = ""  # at a tie of active values: forward's own side, the "other" one, or the "middle" of max and min
     residues: bool = False  # numbers carry residues, see residues.py

@@ -104,6 +104,9 @@ class _ArrayType(type):
     def __call__(cls, shape: Any, dtype: Any = float, **_: Any) -> Any:
         return _Module(np, _NUMPY_ANSWERS, _submodule).empty(shape, dtype)
 
+    def __getattr__(cls, name: str) -> Any:
+        return getattr(np.ndarray, name)  # ``np.ndarray.sum(x)``
+
 
 class _Array(metaclass=_ArrayType):
     pass

@@ -12,6 +12,7 @@ import itertools
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -37,17 +38,14 @@ _COUNTER = itertools.count()
 class Ball(Element):
     """An enclosure on the tape: ``parents`` are the active balls it came from with the local partial derivatives."""
 
-    __slots__ = ("index", "leaf", "parents", "value")
+    __slots__ = ("active", "index", "leaf", "parents", "value")
 
     def __init__(self, value: arb, parents: tuple[tuple[Ball, Any], ...] = (), *, leaf: bool = False) -> None:
         self.value = value
         self.parents = parents
         self.leaf = leaf
-        self.index = next(_COUNTER) if parents or leaf else -1
-
-    @property
-    def active(self) -> bool:
-        return self.leaf or bool(self.parents)
+        self.active = leaf or bool(parents)
+        self.index = next(_COUNTER) if self.active else -1
 
     @staticmethod
     def _binary(name: str, a: Any, b: Any) -> Any:
@@ -72,6 +70,7 @@ class Ball(Element):
         return self._integer(self.value, "the index")
 
     def __int__(self) -> int:
+        trace().switched |= self.value.is_integer()
         below = self.value.floor() if self.value >= 0 else self.value.ceil()
         return self._integer(below, "the integer part")
 
@@ -102,22 +101,29 @@ def lift(value: Any) -> Ball:
 
 
 def _node(value: arb, *links: tuple[Ball, Any]) -> Ball:
-    return Ball(value, tuple(link for link in links if link[0].active))
+    return Ball(value, tuple([link for link in links if link[0].active]))
+
+
+def _node_of_two(value: arb, a: Ball, by_a: Any, b: Ball, by_b: Any) -> Ball:
+    """The same for two links: every sum and product passes here."""
+    if a.active:
+        return Ball(value, ((a, by_a), (b, by_b)) if b.active else ((a, by_a),))
+    return Ball(value, ((b, by_b),)) if b.active else Ball(value)
 
 
 # Arithmetic ----------------------------------------------------------------------------------------------------------
 def _add(a: Ball, b: Ball) -> Ball:
-    return _node(a.value + b.value, (a, 1), (b, 1))
+    return _node_of_two(a.value + b.value, a, 1, b, 1)
 
 
 def _sub(a: Ball, b: Ball) -> Ball:
     if a is b and a.value.is_finite():  # z − max z: the same number, so exactly 0 whatever its radius
         return Ball(arb(0))
-    return _node(a.value - b.value, (a, 1), (b, -1))
+    return _node_of_two(a.value - b.value, a, 1, b, -1)
 
 
 def _mul(a: Ball, b: Ball) -> Ball:
-    return _node(a.value * b.value, (a, b.value), (b, a.value))
+    return _node_of_two(a.value * b.value, a, b.value, b, a.value)
 
 
 def _div(a: Ball, b: Ball) -> Ball:
@@ -133,6 +139,8 @@ def _pow(a: Ball, b: Ball) -> Ball:
         value = base**exponent
         return _node(value, (a, exponent * base ** (exponent - 1)), (b, value * base.log()))
     whole = exponent.unique_fmpz() if exponent.is_exact() else None
+    if whole is None and not base > 0:
+        trace().switched = True  # defined on one side of 0 only
     if whole is not None:
         n = int(whole)
         if abs(n) > 10_000:
@@ -158,6 +166,7 @@ def decide(name: str, a: Ball, b: Ball) -> bool:
     if a.leaf != b.leaf and not (a if b.leaf else b).active:
         _note_threshold((a if b.leaf else b).value)
     if a is b or a.value == b.value:
+        trace().switched |= a is not b
         if (a.active or b.active) and a is not b and name not in ("eq", "ne"):
             trace().ties.append(f"{a!r} {name} {b!r}")
             if trace().tie == "other":
@@ -203,6 +212,7 @@ def _chosen(name: str, a: Ball, b: Ball) -> Ball:
     except NotDecided:
         if not (a.value.is_finite() and b.value.is_finite()):
             raise
+    trace().switched = True
     trace().ties.append(f"{a!r} {name} {b!r}")
     return _node(a.value.union(b.value), (a, arb(0.5, 0.5)), (b, arb(0.5, 0.5)))
 
@@ -263,6 +273,7 @@ UNARY: Mapping[str, Rule] = {
 
 
 def _step(ball: arb, name: str) -> arb:
+    trace().switched |= ball.is_integer()
     rounded = {"floor": arb.floor, "ceil": arb.ceil}[name](ball)
     if not rounded.is_exact():
         raise NotDecided(f"the {name} of a number too close to an integer")
@@ -299,19 +310,45 @@ def unary(name: str, a: Any) -> Any:
     raise NotCovered(f"{name} is not covered")
 
 
-def dot(left: Sequence[Any], right: Sequence[Any]) -> Any:
+@dataclass(frozen=True)
+class Factors:
+    """A row or column of a matrix product: its entries, their values, and how many of them are on the tape."""
+
+    balls: Sequence[Any]
+    values: Sequence[Any]
+    live: int
+
+    @staticmethod
+    def of(entries: Sequence[Any]) -> Factors:
+        if not all(isinstance(each, Ball) for each in entries):
+            return Factors(entries, (), -1)
+        return Factors(entries, [each.value for each in entries], sum(each.active for each in entries))
+
+    def links(self, partials: Sequence[Any]) -> tuple[tuple[Ball, Any], ...]:
+        if not self.live:
+            return ()
+        pairs = zip(self.balls, partials, strict=True)
+        return tuple(pairs) if self.live == len(self.balls) else tuple([pair for pair in pairs if pair[0].active])
+
+
+def product(left: Factors, right: Factors) -> Any:
     """Return Σ left·right as one node of the tape."""
-    total: Any = arb(0)
-    links: list[tuple[Ball, Any]] = []
-    for a, b in zip(left, right, strict=True):
-        if not (isinstance(a, Ball) and isinstance(b, Ball)):
-            return functools.reduce(operator.add, (p * q for p, q in zip(left, right, strict=True)))
-        total += a.value * b.value
-        if a.active:
-            links.append((a, b.value))
-        if b.active:
-            links.append((b, a.value))
-    return Ball(total, tuple(links))
+    if left.live < 0 or right.live < 0:
+        return functools.reduce(operator.add, (p * q for p, q in zip(left.balls, right.balls, strict=True)))
+    total = sum(map(operator.mul, left.values, right.values), _ZERO)
+    return Ball(total, left.links(right.values) + right.links(left.values))
+
+
+_ZERO = arb(0)
+
+
+def total(entries: Sequence[Any]) -> Any:
+    """Return the sum of balls as one node of the tape."""
+    return Ball(sum([each.value for each in entries], _ZERO), tuple([(each, 1) for each in entries if each.active]))
+
+
+#: The partial derivative of a sum by one of its terms (CPython has one object 1): no product is taken with it.
+_SAME = 1
 
 
 def adjoints(
@@ -332,13 +369,13 @@ def adjoints(
         ball = stack.pop()
         if ball not in reached:
             reached.add(ball)
-            stack.extend(parent for parent, _ in replaced.get(ball, ball.parents))
-    for ball in sorted(reached, key=lambda each: -each.index):
+            stack.extend([parent for parent, _ in (replaced.get(ball, ball.parents) if replaced else ball.parents)])
+    for ball in sorted(reached, key=operator.attrgetter("index"), reverse=True):
         incoming = adjoint.get(ball)
         if incoming is None:
             continue
-        for parent, partial in replaced.get(ball, ball.parents):
-            share = incoming * partial
+        for parent, partial in replaced.get(ball, ball.parents) if replaced else ball.parents:
+            share = incoming if partial is _SAME else incoming * partial
             adjoint[parent] = adjoint[parent] + share if parent in adjoint else share
     return adjoint
 
@@ -418,6 +455,7 @@ __all__ = [
     "UNARY",
     "Ball",
     "Element",
+    "Factors",
     "NotCovered",
     "NotDecided",
     "Size",
@@ -425,9 +463,10 @@ __all__ = [
     "adjoints",
     "ball_of",
     "decide",
-    "dot",
     "exact_arithmetic",
     "lift",
+    "product",
+    "total",
     "trace",
     "unary",
 ]

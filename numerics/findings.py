@@ -14,6 +14,8 @@ import numpy as np
 from flint import arb
 
 from ..theory.errors import InputError
+from . import allowance
+from .allowance import Stopwatch
 from .exact_scalars import NotCovered, NotDecided
 from .probing import Point, Sampler, relabelled
 from .subject import BackwardFailed, ExactRun, Measured, Subject, forward_floats, run_exact, run_floats
@@ -172,6 +174,8 @@ class Evidence:
     digits: int = 300
     thresholds: set[Fraction] = field(default_factory=set)
     runs: list[ExactRun] = field(default_factory=list)
+    skipped: int = 0  # points left out because the program is large
+    cost: float = 0.0  # seconds of processor time for one run, the least
     beyond: set[str] = field(default_factory=set)  # refuted only at a probe of the floats
 
 
@@ -182,12 +186,22 @@ def gather(
     evidence: Evidence | None = None,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> Evidence:
-    """Run every point exactly and collect agreement, refutations and what stayed open (into ``evidence`` if given)."""
+    """Run every point exactly and collect agreement, refutations and what stayed open (into ``evidence`` if given).
+
+    Beyond the time allowed one generic point and one of each other kind are still run; beyond twice that, none.
+    """
     evidence = Evidence() if evidence is None else evidence
     evidence.agreed |= dict.fromkeys(subject.wrt, 0)
     seen: set[tuple[Any, ...]] = set()
+    labels: set[str] = set()
+    allowed, watch = allowance.FORMULA, Stopwatch()
     for k, point in enumerate(points):
         progress("formula")
+        late = watch.seconds > (allowed if point.label in labels else 2 * allowed)
+        if late and evidence.points >= allowance.LEAST_FORMULA:
+            evidence.skipped += 1
+            continue
+        begun = watch.seconds
         varied = point.label != "generic"
         if point.label == "other shapes" and _shapes(point) in evidence.shapes | seen:
             continue
@@ -213,6 +227,8 @@ def gather(
         if point.label == "other shapes" and _ignores_part(run):
             continue  # forward reads only part of an input at these shapes: they do not belong together
         evidence.points += 1
+        labels.add(point.label)
+        evidence.cost = min(evidence.cost or math.inf, watch.seconds - begun)
         evidence.varied |= point.label == "hyper-parameters varied"
         evidence.shapes.add(_shapes(point))
         evidence.thresholds |= run.thresholds

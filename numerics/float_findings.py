@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,11 +13,12 @@ from typing import Any
 import numpy as np
 from flint import arb
 
+from .allowance import NO_LIMIT, Allowance
 from .behaviour import behaviour, narrowed
 from .exact_scalars import BITS, Ball
 from .findings import Comparison, Evidence, Finding, compact, show, stays_different
 from .float_types import float_type, is_float, point_in, rounded
-from .probing import SPECIAL_VALUES, Point, Sampler, extreme_points, far_points, special_points
+from .probing import FAR_POWERS, SPECIAL_VALUES, Point, Sampler, extreme_points, far_points, special_points
 from .subject import ExactRun, FloatRun, Subject, defined, run_exact, run_floats
 
 #: Thresholds of the code beyond this get a point of their own on their far side.
@@ -86,18 +88,23 @@ def measure(
     refuted: Sequence[str] = (),
     progress: Callable[[str], None] = lambda stage: None,
     evidence: Evidence | None = None,
+    proved: bool = False,
+    allowed: Allowance = NO_LIMIT,
 ) -> tuple[Finding, Finding]:
     """Return the findings ``floats`` and ``domain``: the person's code as shipped against the exact gradient.
 
     Where the formula of a gradient is refuted, its floats are held against the exact value of that formula.  A probe
     where the floats are far off is run in balls: disjoint enclosures there go into ``evidence`` as a refutation.
+    What is ``proved`` for all inputs is looked at far out less often.
     """
     worst = {(dtype, group): Worst() for dtype in dtypes for group in ("generic", "adversarial")}
     lost: dict[str, Worst] = {}
     broken: list[tuple[float, str]] = []
     count = finite = 0
     thresholds = evidence.thresholds if evidence is not None else ()
-    for point in float_points(sampler, elementwise, seed, thresholds):
+    offered = list(float_points(sampler, elementwise, seed, thresholds))
+    points = allowed.of(offered)
+    for point in points:
         progress("floats")
         try:
             run = run_exact(subject, point, only_true=not refuted)
@@ -131,9 +138,10 @@ def measure(
             if bad and (dtype not in lost or here.size < lost[dtype].size):
                 lost[dtype] = here
     if evidence is not None:
-        _look_far(subject, sampler, elementwise, seed, evidence, progress)
-    return _float_finding(worst, lost, dtypes, finite, refuted), _domain_finding(
-        [text for _, text in sorted(broken)], count
+        _look_far(subject, sampler, elementwise, seed, evidence, progress, proved)
+    note = allowed.note(len(points), len(offered))
+    return _float_finding(worst, lost, dtypes, finite, refuted, note), _domain_finding(
+        [text for _, text in sorted(broken)], count, note
     )
 
 
@@ -164,11 +172,15 @@ FAR_BUDGET = 0.3
 
 def _look_far(
     subject: Subject, sampler: Sampler, elementwise: bool, seed: int, evidence: Evidence,
-    progress: Callable[[str], None],
+    progress: Callable[[str], None], proved: bool,
 ) -> None:  # fmt: skip
-    """Hold the formula against the true gradient up to the ranges of the types: the floats of norms overflow there."""
+    """Hold the formula against the true gradient up to the ranges of the types: the floats of norms overflow there.
+
+    Of what is proved (no branch of the code is left out by a proof for all shapes) only all inputs at once are moved.
+    """
     deadline = time.process_time() + FAR_BUDGET
-    for point in far_points(sampler, seed):
+    points = far_points(sampler, seed)
+    for point in itertools.islice(points, len(FAR_POWERS)) if proved else points:
         if time.process_time() > deadline:
             return
         progress("floats")
@@ -283,8 +295,9 @@ def _where(point: Point, spot: tuple[int, ...], elementwise: bool, name: str) ->
 
 
 def _float_finding(
-    worst: Mapping[Any, Worst], lost: Mapping[str, Worst], dtypes: Sequence[str], count: int, refuted: Sequence[str]
-) -> Finding:
+    worst: Mapping[Any, Worst], lost: Mapping[str, Worst], dtypes: Sequence[str], count: int, refuted: Sequence[str],
+    note: str,
+) -> Finding:  # fmt: skip
     if not count:
         return Finding("not decided", "no float run could be compared")
     parts = [
@@ -296,19 +309,19 @@ def _float_finding(
     of = " (against the formula as you wrote it)" if refuted else ""
     if failed:
         return Finding("failed", "; ".join(failed) + of, details=details)
-    return Finding("ok", "; ".join(parts) + of, details=details)
+    return Finding("ok", note + "; ".join(parts) + of, details=details)
 
 
 def _ulps(worst: Worst) -> str:
     return f"{worst.ulp:.1f} ULP" if worst.ulp < 1000 else f"{worst.ulp:.1e} ULP ({worst.where})"
 
 
-def _domain_finding(broken: Sequence[str], count: int) -> Finding:
+def _domain_finding(broken: Sequence[str], count: int, note: str) -> Finding:
     if broken:
         return Finding("failed", broken[0], details={"all": list(dict.fromkeys(broken))})
     if not count:
         return Finding("not decided", "no float run could be compared")
-    return Finding("ok", f"finite wherever the exact gradient is, at {count} probes")
+    return Finding("ok", f"{note}finite wherever the exact gradient is, at {count} probes")
 
 
 # Contract ------------------------------------------------------------------------------------------------------------

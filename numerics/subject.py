@@ -49,6 +49,7 @@ class ExactRun:
     operations: tuple[Operation, ...] = ()
     ties: tuple[str, ...] = ()
     thresholds: frozenset[Any] = frozenset()
+    switched: bool = True  # forward met the border of a branch: elsewhere it is analytic around the point
 
 
 @dataclass(frozen=True)
@@ -135,13 +136,15 @@ def _name(function: Any) -> str:
 
 
 # Exact runs ----------------------------------------------------------------------------------------------------------
-def _leaves(value: Any, shift: Any = None) -> Any:
+def _leaves(value: Any, shift: Any = None, leaf: bool = True) -> Any:
     """Return an exact array of leaves of the tape, moved by ``shift`` (an array of rationals)."""
     array = np.asarray(value, dtype=float)
+    numbers = [arb(each) for each in array.reshape(-1).tolist()]
+    if shift is not None:
+        numbers = [number + arb(step) for number, step in zip(numbers, shift.reshape(-1).tolist(), strict=True)]
     out = np.empty(array.shape, dtype=object)
-    for spot in np.ndindex(*array.shape):
-        number = arb(float(array[spot]))
-        out[spot] = Ball(number if shift is None else number + arb(shift[spot]), leaf=True)
+    for k, number in enumerate(numbers):
+        out.flat[k] = Ball(number, leaf=leaf)
     return out.view(ExactArray) if array.ndim else out[()]
 
 
@@ -150,11 +153,7 @@ def _constant(value: Any, shift: Any = None) -> Any:
         return value
     array = np.asarray(value)
     if array.dtype.kind == "f":
-        exact = np.empty(array.shape, dtype=object)
-        for spot in np.ndindex(*array.shape):
-            number = arb(float(array[spot]))
-            exact[spot] = Ball(number if shift is None else number + arb(shift[spot]))
-        return exact.view(ExactArray) if array.ndim else exact[()]
+        return _leaves(array, shift, leaf=False)
     return exact_array(array.copy()) if array.ndim else array[()]
 
 
@@ -251,7 +250,7 @@ def run_exact(
             )
             adjoint = adjoints(seeds)
             true = {n: true_gradient(adjoint, active[n]) for n in subject.wrt}
-            ties = tuple(trace.ties)
+            ties, switched = tuple(trace.ties), trace.switched
             yours: dict[str, Any] = {}
             if not only_true and subject.opaque:
                 yours = measured(subject, point, parts, true)
@@ -268,7 +267,17 @@ def run_exact(
     finally:
         np.random.set_state(state)
     return ExactRun(
-        point, yours, true, parts, tuple(outputs), active, seeds, operations, ties, frozenset(trace.thresholds)
+        point,
+        yours,
+        true,
+        parts,
+        tuple(outputs),
+        active,
+        seeds,
+        operations,
+        ties,
+        frozenset(trace.thresholds),
+        switched,
     )
 
 
@@ -312,8 +321,8 @@ def true_gradient(adjoint: Mapping[Ball, arb], leaves: Any) -> np.ndarray[Any, A
     """Return the adjoints of an input's leaves, in the input's shape."""
     array = entries(leaves)
     out = np.empty(array.shape, dtype=object)
-    for spot in np.ndindex(*array.shape):
-        out[spot] = Ball(adjoint.get(array[spot], arb(0)))
+    for k, leaf in enumerate(array.reshape(-1).tolist()):
+        out.flat[k] = Ball(adjoint.get(leaf, arb(0)))
     return out
 
 
