@@ -13,7 +13,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 #: Seconds of processor time for the points of the formula, of floats and domain, of kinks.
-FORMULA, FLOATS, KINKS = 3.0, 3.0, 3.0
+FORMULA, FLOATS, KINKS = 2.5, 2.0, 2.5
 #: Points looked at whatever they cost: one of the formula, the generic ones of the floats and one more, some kinks.
 LEAST_FORMULA, LEAST_FLOATS, LEAST_KINKS = 2, 3, 2
 

@@ -270,9 +270,9 @@ def _prove(subject: Subject, sampler: Sampler, evidence: Evidence) -> Proof | No
     """Try a proof for all shapes of the gradients that no run refuted."""
     if subject.opaque or not evidence.runs or all(n in evidence.refuted for n in subject.wrt):
         return None
-    from .proving import prove
+    from .proving import BUDGET, LARGE_RUN, prove
 
-    return prove(subject, sampler, evidence.refuted)
+    return prove(subject, sampler, evidence.refuted, BUDGET / 2 if evidence.cost > LARGE_RUN else BUDGET)
 
 
 AT_SHAPES = "PROVED at these shapes"

@@ -201,6 +201,7 @@ def gather(
         if late and evidence.points >= allowance.LEAST_FORMULA:
             evidence.skipped += 1
             continue
+        labels.add(point.label)
         begun = watch.seconds
         varied = point.label != "generic"
         if point.label == "other shapes" and _shapes(point) in evidence.shapes | seen:
@@ -227,7 +228,6 @@ def gather(
         if point.label == "other shapes" and _ignores_part(run):
             continue  # forward reads only part of an input at these shapes: they do not belong together
         evidence.points += 1
-        labels.add(point.label)
         evidence.cost = min(evidence.cost or math.inf, watch.seconds - begun)
         evidence.varied |= point.label == "hyper-parameters varied"
         evidence.shapes.add(_shapes(point))

@@ -31,8 +31,8 @@ from .symbolic_sizes import Demand, Sizes, Untraceable
 ALL_SHAPES, FREE_AXES = "PROVED for all shapes", "PROVED for all shapes of the free axes"
 #: How many entries along axes of fixed length are compared one by one.
 MOST_ENTRIES = 48
-#: Seconds of processor time for one proof.
-BUDGET = 6.0
+#: Seconds of processor time for one proof; half as many where one exact run takes so long that it loops over entries.
+BUDGET, LARGE_RUN = 6.0, 0.1
 #: How often the code may demand something of sizes before the tracer gives up.
 DEMANDS = 60
 
@@ -51,7 +51,7 @@ class Proof:
         return not self.missing
 
 
-def prove(subject: Subject, sampler: Sampler, refuted: Collection[str] = ()) -> Proof:
+def prove(subject: Subject, sampler: Sampler, refuted: Collection[str] = (), seconds: float = BUDGET) -> Proof:
     """Prove the gradients for all shapes; what cannot be traced is in ``missing`` with the reason.
 
     The names in ``refuted`` are known to be wrong: no time is spent on them.
@@ -62,7 +62,7 @@ def prove(subject: Subject, sampler: Sampler, refuted: Collection[str] = ()) -> 
     settings: list[dict[str, Any]] = [{}]
     if not subject.theory and any(n in subject.keywords or subject.any_keyword for n in sampler.options):
         settings += [w for w in word_options(subject.forward, sampler.options) if _valid(subject, sampler, w)]
-    deadline = time.process_time() + BUDGET
+    deadline = time.process_time() + seconds
     for words in settings:
         try:
             with Work.until(deadline):
