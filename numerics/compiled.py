@@ -7,6 +7,7 @@ contiguous arrays; here other shapes and layouts are brought to that, without a 
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib.util
 import os
@@ -45,8 +46,7 @@ SMALLEST_COPIED = 256
 #: Modules of theory/ that determine what a kernel computes.
 _GENERATORS = (
     "lowering", "stability", "half_lines", "decaying", "compensated", "local_polynomials", "scaled_erfc",
-    "proof", "pieces",
-    "arithmetic",
+    "proof", "pieces", "sign_changes", "arithmetic", "activations",
 )  # fmt: skip
 
 
@@ -54,6 +54,8 @@ _GENERATORS = (
 def _generator_digest() -> str:
     """A hash of the code that generates kernels, and of the versions it compiles with: any change makes new files."""
     from importlib.metadata import version
+
+    import sympy
 
     here = Path(__file__).parent
     theory = here.parent / "theory"
@@ -75,7 +77,7 @@ def _generator_digest() -> str:
         *(theory / f"{name}.py" for name in _GENERATORS),
     ]
     parts = [path.read_bytes() for path in files]
-    parts += [version(name).encode() for name in ("numba", "numpy", "sympy")]
+    parts += [found.encode() for found in (version("numba"), np.__version__, sympy.__version__)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
@@ -122,6 +124,18 @@ def _interleaved() -> Iterator[None]:
             llvm.set_option("", "-force-vector-interleave=0")  # LLVM's own choice again
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage collection inside: a full one walks all that SymPy and Numba keep, 0.2 s to load a file of 20 ms."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 _LOADED: dict[str, Callable[..., Any]] = {}
 _LOADING = threading.Lock()
 
@@ -135,7 +149,7 @@ def load(path: Path) -> Callable[..., Any]:
             assert spec.loader is not None
             module = importlib.util.module_from_spec(spec)
             sys.modules[spec.name] = module  # Numba's cache finds the module again by its name
-            with _interleaved():
+            with _interleaved(), _uncollected():
                 spec.loader.exec_module(module)
             _LOADED[str(path)] = module.run
         return _LOADED[str(path)]

@@ -15,8 +15,9 @@ import numpy as np
 import sympy
 
 from ..theory.activations import Activation
-from ..theory.decaying import NotDecaying, a, half_line
-from ..theory.pieces import pieces
+from ..theory.decaying import NotDecaying, a, half_line, span_of
+from ..theory.pieces import Piece, pieces
+from ..theory.sign_changes import cut_pieces
 from ..theory.symbols import x
 from .acceptance import accepted, as_written_program, output_names, run_with_numpy
 from .accuracy import FORMATS, adversarial_sample, exact_function, ulp_error
@@ -116,10 +117,10 @@ def _forms(expression: sympy.Expr, why_written: str | None) -> list[str]:
     if why_written is not None:
         return [f"as written: {why_written}"]
     lines = []
-    for piece in pieces(expression):
+    for piece in cut_pieces(pieces(expression)):
         for side, here in ((-1, piece.left < 0), (1, piece.right > 0)):
             if here:
-                lines.append(f"{_region(piece.left, piece.right, side)}: {_normal_form(piece.expr, side)}")
+                lines.append(f"{_region(piece.left, piece.right, side)}: {_normal_form(piece, side)}")
     return lines
 
 
@@ -129,11 +130,11 @@ def _region(left: Any, right: Any, side: int) -> str:
     return f"{''.join(bounds)}, {'x = -a' if side < 0 else 'x = a'}"
 
 
-def _normal_form(expression: sympy.Expr, side: int) -> str:
+def _normal_form(piece: Piece, side: int) -> str:
     """The quotient in decaying quantities, and what they are."""
-    here = expression.subs(x, side * a)
+    here = piece.expr.subs(x, side * a)
     try:
-        line = half_line([here])
+        line = half_line([here], span=span_of(piece.left, piece.right))
         form = line.reduced(here).as_expr()
     except NotDecaying as reason:
         return f"{here} as it stands ({reason})"

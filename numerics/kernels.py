@@ -95,16 +95,27 @@ class Kernel:
 
     def __call__(self, x: Any, out: Array | None = None) -> Any:
         """f(x)."""
-        if out is None and self._is_plain(x):
-            value = np.empty_like(x)
-            self._run((0,))(x, value)
-            return value
-        return self._evaluate((0,), x, (out,))[0]
+        return self._single(0, x, out)
 
     def derivative(self, x: Any, n: int = 1, out: Array | None = None) -> Any:
         """The n-th derivative at ``x``."""
         if isinstance(n, bool) or not isinstance(n, int) or n < 0:
             raise InputError(f"order of a derivative must be 0, 1, 2, …, not {n!r}")
+        return self._single(n, x, out)
+
+    def _single(self, n: int, x: Any, out: Array | None) -> Any:
+        """One output, by the short way where it is open."""
+        if out is None:
+            if self._is_plain(x):
+                value = np.empty_like(x)
+                self._run((n,))(x, value)
+                return value
+        elif self._are_alike(x, out):
+            try:
+                self._runs[n,](x, out)
+                return out
+            except (KeyError, TypeError):  # not loaded yet, or not contiguous: compiled code looks before it computes
+                pass
         return self._evaluate((n,), x, (out,))[0]
 
     def value_and_derivative(self, x: Any, out: tuple[Array | None, Array | None] | None = None) -> tuple[Any, Any]:
@@ -114,7 +125,7 @@ class Kernel:
                 pair = np.empty_like(x), np.empty_like(x)
                 self._run((0, 1))(x, *pair)
                 return pair
-        elif self._are_alike(x, out):
+        elif type(out) is tuple and len(out) == 2 and self._are_alike(x, *out):
             try:
                 self._runs[0, 1](x, out[0], out[1])
                 return out
@@ -159,17 +170,19 @@ class Kernel:
         flags = x.flags
         return x.dtype is DTYPE_OBJECTS[self.dtype] and flags.c_contiguous and flags.writeable
 
-    def _are_alike(self, x: Any, out: tuple[Any, ...]) -> bool:
-        """Whether ``out`` is a pair of small arrays like ``x`` that own their memory, which therefore overlaps none."""
-        if type(out) is not tuple or len(out) != 2 or self.target != "cpu":
+    def _are_alike(self, x: Any, *outs: Any) -> bool:
+        """Whether ``outs`` are different small arrays like ``x`` that own their memory: then none overlaps another."""
+        if type(x) is not np.ndarray or x.base is not None or x.size >= SMALLEST_SHARED or self.target != "cpu":
             return False
-        value, derivative = out
-        if not (type(x) is type(value) is type(derivative) is np.ndarray) or x.size >= SMALLEST_SHARED:
+        kind, shape = DTYPE_OBJECTS[self.dtype], x.shape
+        if x.dtype is not kind or (len(outs) > 1 and outs[0] is outs[1]):
             return False
-        if x is value or x is derivative or value is derivative or not x.shape == value.shape == derivative.shape:
-            return False
-        own = x.base is None and value.base is None and derivative.base is None
-        return own and x.dtype is value.dtype is derivative.dtype is DTYPE_OBJECTS[self.dtype]
+        for out in outs:
+            if type(out) is not np.ndarray or out is x or out.base is not None:
+                return False
+            if out.dtype is not kind or out.shape != shape:
+                return False
+        return True
 
     def _evaluate(self, orders: tuple[int, ...], x: Any, outs: Sequence[Array | None]) -> list[Any]:
         array = as_input(x, self.dtype, "x")
@@ -197,7 +210,8 @@ class Kernel:
 
             return chosen(self.activation, orders)[0]
         title = f"{self.activation.name}_{'_'.join(f'd{n}' for n in orders)}_{self.dtype}_{self.target}"
-        determining = [sympy.srepr(self.activation.derivative(n)) for n in orders]
+        row = self.activation  # its derivatives follow from these: SymPy need not take them again
+        determining = [sympy.srepr(part) for part in (row.expr, *row.stated.keys(), *row.stated.values())]
         folder = cache_directory()
         path = folder / file_name(title, self.dtype, self.target, *map(str, orders), *determining)
         if not path.exists():

@@ -137,7 +137,7 @@ def test_functions_against_balls(name):
                 )
 
 
-#: ULP of float32 for the functions in float32; measured 0.9, 1.6, 0.9, 1.5, 2.4, 2.3, 2.2.
+#: ULP of float32 for the functions in float32; measured at these points 0.87, 1.22, 0.73, 1.29, 1.88, 3.89, 2.26.
 MOST_SINGLE = {"exp": 1.2, "expm1": 2.0, "log": 1.2, "log1p": 2.0, "erf": 3.0, "erfcx": 4.3, "atan": 2.8}
 
 

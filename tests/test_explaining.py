@@ -54,9 +54,15 @@ def test_the_worst_inputs_are_those_of_the_formula_as_written():
 
 
 def test_a_formula_without_a_stable_form_says_so():
-    found = explain(activation("sigmoid(x**2-x)"), size=30)
-    assert found.stable == ("as written: an exponent that changes its sign",)
-    assert "as written: an exponent that changes its sign" in as_text(found, "title")
+    found = explain(activation("tanh(exp(x))"), size=30)
+    assert found.stable == ("as written: 2*exp(a)",)
+    assert "as written: 2*exp(a)" in as_text(found, "title")
+
+
+def test_a_formula_whose_exponent_changes_its_sign_is_shown_span_by_span():
+    found = explain(activation("sigmoid(x**2-x)"), order=1, size=30)
+    assert [line.split(",")[0] for line in found.stable] == ["x < 0", "0 < x < 1", "1 < x"]
+    assert found.errors[1] <= 3
 
 
 def test_a_broken_value_is_infinitely_wrong():

@@ -6,12 +6,16 @@ from dataclasses import replace
 from fractions import Fraction
 
 import flint
+import numpy as np
 import pytest
 import sympy
 from flint import arb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backproof.numerics import kernel
+from backproof.numerics.acceptance import SLACK, errors_of_forms
+from backproof.numerics.accuracy import FORMATS, exact_function, ulp_error
 from backproof.theory import proof
 from backproof.theory.activations import ACTIVATIONS, activation
 from backproof.theory.arithmetic import DOUBLE, SHORT, SINGLE, fused
@@ -22,6 +26,7 @@ from backproof.theory.local_polynomials import fit, refine_root
 from backproof.theory.lowering import Node, Program, lower
 from backproof.theory.proof import prove
 from backproof.theory.scaled_erfc import pieces, without_erfcx
+from backproof.theory.sign_changes import cuts, last_reach, sign_on
 from backproof.theory.stability import stable_program
 from backproof.theory.symbols import x
 
@@ -40,7 +45,22 @@ TYPED = (
     "erfc(x)",
     "max(0,1-abs(x))",
     "x**3-x",
+    "x*erfc(x)",
+    "x*exp(-x**2)",
+    "log(1+exp(-x**2))",
 )
+#: An exponent changes its sign on a half-line: the largest error allowed, float64, value and first derivative.
+CHANGING = {
+    "sigmoid(x**2-x)": (2, 3),
+    "log(1+exp(x**2-x))": (2, 3),
+    "log(1+exp(x**3-30*x))": (2, 4),
+    "x*sigmoid(x**2-3*x+1)": (2, 3),
+    "tanh(x**3-x)": (2, 4),
+    "tanh(x**2-x**4/3)": (2, 4),
+    "exp(x-x**2)": (2, 3),
+    "erf(x**2-x)": (3, 4),
+    "max(0,x)*sigmoid(2*x-x**2)": (2, 3),
+}
 
 
 def _outputs(row):
@@ -48,11 +68,47 @@ def _outputs(row):
 
 
 @pytest.mark.parametrize("arithmetic", [DOUBLE, SHORT, fused(DOUBLE), SINGLE], ids=lambda a: a.name + "+" * a.fused)
-@pytest.mark.parametrize("spec", [*ACTIVATIONS, *TYPED])
+@pytest.mark.parametrize("spec", [*ACTIVATIONS, *TYPED, *CHANGING])
 def test_every_stable_form_is_held_against_its_formula(spec, arithmetic):
     stable = stable_program(_outputs(activation(spec)), arithmetic)
     assert stable.as_written == {}
     assert min(stable.proved_at.values()) >= 40
+
+
+@pytest.mark.parametrize("spec", CHANGING)
+def test_exponents_that_change_their_sign(spec):
+    row = activation(spec)
+    for order, most in enumerate(CHANGING[spec]):
+        stable, written = errors_of_forms(row, order, "float64")
+        assert stable <= min(most, written + SLACK)
+
+
+@pytest.mark.parametrize("spec", ["sigmoid(x**2-x)", "tanh(x**3-3*x)", "log(1+exp(x**2-x))"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_at_the_cuts_either_form_holds(spec, dtype):
+    row, points = activation(spec), []
+    for cut in cuts(row.expr):
+        near = np.dtype(dtype).type(float(cut))
+        for end in (-np.inf, np.inf):
+            points += [near, np.nextafter(near, near.dtype.type(end)), near + near.dtype.type(np.copysign(1e-3, end))]
+    points = np.array(points, dtype)
+    for order, values in enumerate(kernel(row, dtype).value_and_derivative(points)):
+        exact = exact_function(row, order)
+        errors = [
+            ulp_error(v, exact(p), FORMATS[dtype])[0] for p, v in zip(points.tolist(), values.tolist(), strict=True)
+        ]
+        assert max(errors) <= (0.51 if dtype == "float32" else 2)
+
+
+def test_a_sign_is_given_only_where_there_is_one():
+    terms = {1: -sympy.Integer(1), 2: sympy.Integer(1)}
+    assert sign_on(terms, (sympy.Integer(0), sympy.Integer(1))) == -1
+    assert sign_on(terms, (sympy.Integer(1), sympy.oo)) == 1
+    assert sign_on(terms, (sympy.Rational(1, 2), sympy.Integer(2))) == 0
+    assert sign_on({2: sympy.Integer(1), 3: sympy.Integer(-2), 4: sympy.Integer(1)}, (sympy.Integer(0), sympy.oo)) == 1
+    assert cuts(sympy.exp(x**2 - x)) == [0, 1]
+    assert cuts(sympy.exp(x**2 + 1)) == []
+    assert last_reach(terms, 1000) >= 33
 
 
 @pytest.mark.parametrize("spec", ["mish", "gelu", "softplus", "log_sigmoid", "tanhshrink"])

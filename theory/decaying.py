@@ -20,10 +20,14 @@ from sympy.polys.fields import FracElement, field
 from sympy.polys.orderings import lex
 
 from .enclosures import enclose
+from .sign_changes import sign_on
 
 #: |x|, and 1/|x| beyond 1.
 a = sympy.Symbol("a", real=True, positive=True)
 u = sympy.Symbol("u", real=True, positive=True)
+
+#: All of the half-line.
+WHOLE: tuple[Expr, Expr] = (Integer(0), sympy.oo)
 
 Terms = dict[int, Expr]  # degree -> exact coefficient of a polynomial in a
 
@@ -34,10 +38,12 @@ class NotDecaying(Exception):  # noqa: N818  (an answer, not a fault)
 
 @dataclass
 class Exponential:
-    """T = exp(−Q(a)), Q = Σ terms[d]·a**d with positive coefficients."""
+    """T = exp(−Q(a)), Q = Σ terms[d]·a**d ≥ 0: with positive coefficients, or on the span of its :class:`HalfLine`."""
 
     terms: Terms
     symbol: sympy.Symbol
+    #: where Q may be negative beyond: the end of the span
+    end: Expr | None = None
 
     @property
     def definition(self) -> Expr:
@@ -74,11 +80,19 @@ def _sign(c: Expr) -> int:
 class HalfLine:
     """The field of quotients for some expressions in ``a`` (already substituted for x), and their elements in it.
 
-    ``far`` writes a = 1/u and refuses exponentials. Raises :class:`NotDecaying` where an expression does not fit.
+    ``far`` writes a = 1/u and refuses exponentials. ``span`` is where a lies, for exponents that change their sign
+    elsewhere. Raises :class:`NotDecaying` where an expression does not fit.
     """
 
-    def __init__(self, expressions: Iterable[Expr], *, far: bool = False, logarithms: Iterable[Expr] = ()) -> None:
-        self.far = far
+    def __init__(
+        self,
+        expressions: Iterable[Expr],
+        *,
+        far: bool = False,
+        logarithms: Iterable[Expr] = (),
+        span: tuple[Expr, Expr] = WHOLE,
+    ) -> None:
+        self.far, self.span = far, span
         self.exponentials: list[Exponential] = []
         self.scaled: dict[Expr, sympy.Symbol] = {}  # u -> X, of u(a) > 0
         self.logs: dict[Expr, sympy.Symbol] = {}  # w -> L, the log1p in log(w)
@@ -154,11 +168,14 @@ class HalfLine:
 
     def _collect_error_function(self, e: Expr) -> None:
         terms = terms_of(e.args[0])
-        if self.far or 0 in terms or not sign_of_all(terms.values()):
+        if self.far or 0 in terms or not self._sign_of(terms):
             raise NotDecaying(str(e))
-        argument = e.args[0] * sign_of_all(terms.values())
+        argument = e.args[0] * self._sign_of(terms)
         self._name(self.scaled, sympy.expand(argument), "X")
         self._exponents.append(terms_of(argument**2))
+
+    def _sign_of(self, terms: Terms) -> int:
+        return sign_of_all(terms.values()) or sign_on(terms, self.span)
 
     def _collect_constant(self, c: Expr) -> None:
         if c.is_Rational:
@@ -187,13 +204,14 @@ class HalfLine:
             else:
                 families.append((terms, [Integer(1)]))
         for known, ratios in families:
-            sign = sign_of_all(known.values())
+            everywhere = sign_of_all(known.values())
+            sign = everywhere or sign_on(known, self.span)
             if not sign:
                 raise NotDecaying("an exponent that changes its sign")
             unit = reduce(sympy.gcd, (abs(r) for r in ratios))
-            self.exponentials.append(
-                Exponential({d: c * sign * unit for d, c in known.items()}, sympy.Symbol(f"T{len(self.exponentials)}"))
-            )
+            terms, symbol = {d: c * sign * unit for d, c in known.items()}, sympy.Symbol(f"T{len(self.exponentials)}")
+            end = None if everywhere else self.span[1]
+            self.exponentials.append(Exponential(terms, symbol, end))
 
     # ------------------------------------------------------------------------------------------------------- converting
 
@@ -287,7 +305,7 @@ class HalfLine:
         raise NotDecaying(str(exponent))
 
     def _error_function(self, e: Expr) -> Any:
-        sign = sign_of_all(terms_of(e.args[0]).values())
+        sign = self._sign_of(terms_of(e.args[0]))
         argument = sympy.expand(e.args[0] * sign)
         tail = self._exponential(-(argument**2)) * self.element_of[self.scaled[argument]]
         if isinstance(e, sympy.erf):
@@ -366,12 +384,12 @@ class _Unforeseen(NotDecaying):
     """A constant that appeared only while converting (the logarithm of a dominant coefficient)."""
 
 
-def half_line(expressions: Iterable[Expr], *, far: bool = False) -> HalfLine:
+def half_line(expressions: Iterable[Expr], *, far: bool = False, span: tuple[Expr, Expr] = WHOLE) -> HalfLine:
     """The field in which all of ``expressions`` (in a) have an element; raises :class:`NotDecaying`."""
     expressions = list(expressions)
     constants: list[Expr] = []
     for _ in range(8):
-        line = HalfLine(expressions, far=far, logarithms=constants)
+        line = HalfLine(expressions, far=far, logarithms=constants, span=span)
         try:
             for e in expressions:
                 line.reduced(e)
@@ -380,6 +398,13 @@ def half_line(expressions: Iterable[Expr], *, far: bool = False) -> HalfLine:
         else:
             return line
     raise NotDecaying("constants without end")
+
+
+def span_of(left: Expr, right: Expr) -> tuple[Expr, Expr]:
+    """Where a = |x| lies for left < x < right."""
+    if left >= 0:
+        return left, right
+    return (-right, -left) if right <= 0 else (Integer(0), sympy.Max(-left, right))
 
 
 def split_exponent(exponent: Expr) -> tuple[list[tuple[Expr, int]], Terms]:

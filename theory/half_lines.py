@@ -19,9 +19,10 @@ from sympy import Expr, Integer
 
 from . import compensated
 from .arithmetic import Arithmetic
-from .decaying import HalfLine, a, sign_of_all, terms_of
+from .decaying import Exponential, HalfLine, a, sign_of_all, terms_of
 from .enclosures import enclose, exact_value
 from .lowering import Builder, Lowering
+from .sign_changes import last_reach
 
 #: Below this exponent exp(−Q) − 1 needs expm1; above, the exponential that is there anyway is small enough.
 ALMOST_LOG_2 = sympy.Rational(45, 64)
@@ -66,7 +67,12 @@ class HalfLineLowering:
 
     def _gone(self) -> Expr:
         """An a beyond which every T is 0."""
-        return max((_reach(t.terms, self.arithmetic.gone) for t in self.line.exponentials), default=Integer(1))
+        return max((self._gone_of(t) for t in self.line.exponentials), default=Integer(1))
+
+    def _gone_of(self, t: Exponential) -> Expr:
+        if t.end is None:
+            return _reach(t.terms, self.arithmetic.gone)
+        return t.end if t.end.is_finite else last_reach(t.terms, self.arithmetic.gone)
 
     def element(self, e: Any) -> int:
         """The place of an element of the field."""
@@ -272,6 +278,7 @@ class HalfLineLowering:
         leaves the range."""
         b, arithmetic = self.b, self.arithmetic
         terms = next(t.terms for t in self.line.exponentials if t.symbol == symbol)
+        terms = {d: abs(c) for d, c in terms.items()}  # at that border at the latest: either holds well before
         border = b.constant(_reach(terms, sympy.Rational(arithmetic.near_underflow, abs(k))))
         if arithmetic.fused and k > 0:
             lifted = compensated.lifted_exp_of_minus(b, self._exponent(symbol, Integer(k)), arithmetic)

@@ -1,6 +1,7 @@
 """Stable programs for functions of one variable: what is computed neither overflows nor cancels, on the whole line.
 
-1. The formula is cut at its borders (:mod:`.pieces`); what it states at a border itself is kept.
+1. The formula is cut at its borders (:mod:`.pieces`) and where an exponent changes its sign (:mod:`.sign_changes`);
+   what it states at a border itself is kept.
 2. On each piece it is written in decaying quantities (:mod:`.decaying`): an identity of rational functions, proved by
    the algebra that produces it.
 3. Zeros that the formula reaches by cancellation get a proven local polynomial (:mod:`.local_polynomials`).
@@ -27,7 +28,7 @@ from sympy import Expr, Integer
 
 from . import compensated
 from .arithmetic import DOUBLE, Arithmetic
-from .decaying import HalfLine, NotDecaying, a, half_line
+from .decaying import HalfLine, NotDecaying, a, half_line, span_of
 from .enclosures import ball_function, enclose, exact_value, taylor
 from .errors import Unsupported
 from .half_lines import HalfLineLowering
@@ -35,6 +36,7 @@ from .local_polynomials import LocalPolynomial, fit, refine_root
 from .lowering import Builder, Lowering, Program
 from .pieces import pieces
 from .proof import prove
+from .sign_changes import cut_pieces
 from .symbols import x
 
 #: Polynomials that one output may have; an oscillating function has more zeros than are worth their code.
@@ -69,7 +71,7 @@ class _Assembly:
 
     def program(self) -> Stable:
         """The finished program."""
-        pieces_of = {name: pieces(e) for name, e in self.expressions.items()}
+        pieces_of = {name: cut_pieces(pieces(e)) for name, e in self.expressions.items()}
         ends = _merge(p.left for parts in pieces_of.values() for p in parts)
         spans = list(pairwise((-sympy.oo, *ends, sympy.oo)))
         places = []
@@ -165,7 +167,8 @@ class _Assembly:
     def _exponential(self, inside: dict[str, Expr], left: Expr, right: Expr) -> dict[str, int]:
         sides = _sides(left, right)
         try:
-            line = half_line([e.subs(x, s * a) for e in inside.values() for s in sides])
+            given = [e.subs(x, s * a) for e in inside.values() for s in sides]
+            line = half_line(given, span=span_of(left, right))
         except NotDecaying as reason:
             if len(inside) > 1:  # one that does not fit must not spoil the others
                 return {
