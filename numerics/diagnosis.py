@@ -24,9 +24,10 @@ from .mistakes import constant_mistake
 from .paths import pathwise, places
 from .probing import Point, Sampler
 from .repairs import repair
+from .slips import left_out, slips
 from .subject import ExactRun, Subject, entries, run_exact, true_gradient
 from .tape_arrays import is_leaf, place_of
-from .whole_gradients import Suspicion, other_functions, other_points
+from .whole_gradients import Suspicion, changed_options, other_functions, other_points
 
 #: CPU seconds spent on hypotheses for one gradient (not of the clock: a busy machine finds the same).
 BUDGET = 2.0
@@ -116,10 +117,13 @@ def _explain(subject: Subject, runs: list[ExactRun], name: str, evidence: Eviden
             _first(_suspicions(alike[0], name), alike, name, deadline)
             or constant_factor(alike, name)
             or _first(other_points(subject, alike[0], name), alike, name, deadline)
+            or _first(slips(subject, alike[0], name), alike, name, deadline)
             or _first(links(alike[0], name), alike, name, deadline)
             or pathwise(alike, name, deadline)
+            or _first(changed_options(subject, alike[0], name), alike, name, deadline)
             or _first(other_functions(alike[0], name), alike, name, deadline)
             or _first(places(alike[0], name), alike, name, deadline)
+            or _first(left_out(alike[0], name), alike, name, deadline)
         )
     if sentence:
         return sentence + (f" ({why})" if why else "")

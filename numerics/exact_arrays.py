@@ -16,7 +16,21 @@ from typing import Any
 
 import numpy as np
 
-from .exact_scalars import BINARY, UNARY, Ball, Element, Factors, NotCovered, Size, lift, product, total, trace, unary
+from .exact_scalars import (
+    BINARY,
+    UNARY,
+    Ball,
+    Element,
+    Factors,
+    NotCovered,
+    NotDecided,
+    Size,
+    lift,
+    product,
+    total,
+    trace,
+    unary,
+)
 
 #: NumPy's name of a ufunc -> the name in exact_scalars.
 _BINARY_NAMES = {
@@ -92,12 +106,26 @@ def _copysign(x: Any, y: Any) -> Any:
     return abs(lift(x)) if lift(y) >= 0 else -abs(lift(x))
 
 
+def _arctan2(y: Any, x: Any) -> Any:
+    """The angle of (x, y): by the larger of the two quotients' signs, so that neither divides by zero."""
+    y, x = lift(y), lift(x)
+    if x > 0:
+        return unary("arctan", y / x)
+    half_turn = lift(4) * unary("arctan", lift(1))
+    if y > 0 or y < 0:
+        return (half_turn if y > 0 else -half_turn) / 2 - unary("arctan", x / y)
+    if x < 0:
+        return half_turn + unary("arctan", y / x)
+    raise NotDecided("arctan2 at (0, 0) has no derivative")
+
+
 #: ufuncs of two numbers that are made from the others.
 _COMPOSED: Mapping[str, Callable[[Any, Any], Any]] = {
     "logaddexp": _logaddexp,
     "xlogy": _xlogy,
     "xlog1py": lambda x, y: lift(0) if bool(lift(x) == 0) else lift(x) * unary("log1p", y),
     "hypot": lambda a, b: unary("sqrt", lift(a) * a + lift(b) * b),
+    "arctan2": _arctan2,
     "heaviside": _heaviside,
     "copysign": _copysign,
 }
@@ -514,7 +542,8 @@ def accumulate(name: str, array: Any, axis: Any = 0, dtype: Any = None) -> Any:
         steps.append(
             exact_array(elementwise(name, steps[-1], moved[k].view(ExactArray) if moved.ndim > 1 else moved[k]))
         )
-    return wrap(np.moveaxis(np.stack([s.astype_exact().view(np.ndarray) for s in steps]), 0, int(axis)))
+    result = wrap(np.moveaxis(np.stack([s.astype_exact().view(np.ndarray) for s in steps]), 0, int(axis)))
+    return _log(f"{name}.accumulate", (array,), result, axis=int(axis))
 
 
 def matmul(a: Any, b: Any) -> Any:

@@ -84,9 +84,10 @@ def constant_factor(runs: Sequence[ExactRun], name: str) -> str:
     ratios = [ratio_of(r.yours[name], r.true[name]) for r in runs]
     if not runs or any(r is None for r in ratios):
         return ""
-    factor = name_factor([r for r in ratios if r is not None], [r.point for r in runs])
+    found = [r for r in ratios if r is not None]
+    factor = name_factor(found, [r.point for r in runs])
     if not factor:
-        return ""
+        return _other_divisor(found, runs)
     if factor == "-1":
         return "the sign is wrong"
     if factor == "1/2":
@@ -96,3 +97,40 @@ def constant_factor(runs: Sequence[ExactRun], name: str) -> str:
     if (factor[0].isalpha() or factor[0] in "√(") and "/" not in factor:
         return f"yours is {factor} times the gradient: the factor 1/{factor} is missing"
     return f"yours is {factor} times the gradient"
+
+
+def _other_divisor(ratios: Sequence[arb], runs: Sequence[ExactRun]) -> str:
+    """Return the sentence where a divisor that forward computed (a sum of weights, a count) is another number."""
+    for k, operation in enumerate(runs[0].operations):
+        if operation.name != "add.reduce":
+            continue
+        line = f" (line {operation.line} of forward)" if operation.line else ""
+        for what, of in (
+            (f"the sum that forward divides by{line}", _total),
+            (f"the number of terms averaged{line}", _terms),
+        ):
+            divisors = [of(r.operations[k]) for r in runs]
+            if any(d is None for d in divisors):
+                continue
+            # yours/true = the right divisor / the one of backward
+            wrong = name_factor(
+                [d / r for d, r in zip(divisors, ratios, strict=True)],  # type: ignore[operator]
+                [r.point for r in runs],
+            )
+            if wrong:
+                return f"divided by {wrong}, it must be {what}"
+    return ""
+
+
+def _total(operation: Any) -> arb | None:
+    """Return a sum that is one number, through which no gradient passes."""
+    value = operation.output
+    if np.size(value) != 1:
+        return None
+    ball = lift(value.item() if isinstance(value, np.ndarray) else value)
+    return None if ball.active or ball.value.contains(0) else ball.value
+
+
+def _terms(operation: Any) -> arb | None:
+    count = max(1, int(np.size(operation.inputs[0]))) // max(1, int(np.size(operation.output)))
+    return arb(count)

@@ -55,7 +55,7 @@ def number_ball(value: float) -> Any:
 
 
 def _residues(value: Any, name: str, kind: str, attempt: int, leaf: bool) -> Any:
-    """Return an input as an exact array whose entries are independent residues; given zeros and ones stay numbers."""
+    """Return an input as an exact array whose entries are independent residues; given 0, 1 and −1 stay numbers."""
     if kind in ("fixed", "integer", "boolean"):
         from .subject import _constant
 
@@ -63,7 +63,7 @@ def _residues(value: Any, name: str, kind: str, attempt: int, leaf: bool) -> Any
     array = np.asarray(value, dtype=float)
     out = np.empty(array.shape, dtype=object)
     for spot in np.ndindex(*array.shape):
-        if kind in ("one_hot", "binary"):
+        if kind in ("one_hot", "binary", "sign"):
             made = number(int(array[spot]))
         else:
             made = _fresh(float(array[spot]), f"{attempt}|{name}|{spot}")

@@ -171,6 +171,10 @@ def _missing(known: str | None, operation: Operation, run: ExactRun) -> str:
         factor = _constant_operand(operation, run)
         if factor and (ufunc == "multiply" or active(operation.inputs[0]) is not None):
             return f"the factor {'1/' * (ufunc == 'divide')}{factor} is missing"
+    if known is None and ufunc == "multiply":
+        factor = _other_factor(operation, run)
+        if factor:
+            return f"the factor {factor} is missing"
     if ufunc in ("subtract", "negative"):
         return "the minus sign is lost: the derivative of c − x is −1"
     if ufunc == "where":
@@ -186,6 +190,27 @@ def _constant_operand(operation: Operation, run: ExactRun) -> str:
             if found and all(value.overlaps(found[0]) for value in found):
                 return name_factor([found[0]], [run.point]) or show(found[0])
     return ""
+
+
+def _other_factor(operation: Operation, run: ExactRun) -> str:
+    """Name the operand of a product beside the one that a gradient passes through: an input, or a result."""
+    for each in operation.inputs:
+        for name, value in run.point.inputs.items():
+            if name not in run.true and np.ndim(each) and np.shape(value) == np.shape(each) and _equal(each, value):
+                return name
+    made = [o for each in operation.inputs for o in run.operations if o is not operation and _result(o.output, each)]
+    return f"that {word_of(made[0])} gives{place_of(made[0])}" if len(made) == 1 else ""
+
+
+def _equal(array: Any, value: Any) -> bool:
+    return all(b.value == arb(float(v)) for b, v in zip(entries(array).flat, np.ravel(value), strict=True))
+
+
+def _result(output: Any, operand: Any) -> bool:
+    """Tell whether an operand is the result of an operation itself."""
+    if not np.ndim(operand) or np.shape(output) != np.shape(operand):
+        return False
+    return all(a is b for a, b in zip(entries(output).flat, entries(operand).flat, strict=True))
 
 
 def _sig(v: arb) -> arb:

@@ -64,6 +64,8 @@ def _extra_factor(run: ExactRun, name: str) -> Iterator[Suspicion]:
 def _product(array: Arrays, factor: Any, divide: bool = False) -> Arrays | None:
     if factor is None:
         return None
+    if factor.ndim and factor.shape == array.shape[:-1]:  # one factor for each row
+        factor = factor[..., None]
     try:
         if np.broadcast_shapes(array.shape, factor.shape) != array.shape:
             return None

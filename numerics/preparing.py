@@ -51,7 +51,8 @@ def prepare(
     if not kinds:
         kinds = [InputKind(n, "real", (3, 4)) for n in names]
     if [k.name for k in kinds] != list(names):
-        kinds = [InputKind(n, k.kind, k.shape, k.high, k.value) for n, k in zip(names, kinds, strict=True)]
+        kinds = [replace(k, name=n) for n, k in zip(names, kinds, strict=True)]
+    kinds = _differentiable(kinds, [wrt] if isinstance(wrt, str) else list(wrt or found.wrt or ()))
     wanted = [wrt] if isinstance(wrt, str) else list(wrt or found.wrt or [k.name for k in kinds if k.continuous])
     check_wrt(wanted, kinds)
     subject = make_subject(backward, found.forward, names, wanted, found.theory)
@@ -64,3 +65,9 @@ def prepare(
         owner.subject = subject  # a framework's rules are held against the exact run of this subject
     sampler = valid_sampler(subject, Sampler(tuple(kinds), numeric_options(found.forward, names)), seed)
     return Task(subject, sampler, example_point(values, sampler, names))
+
+
+def _differentiable(kinds: list[InputKind], wanted: list[str]) -> list[InputKind]:
+    """Read an example of ±1 as labels only where no gradient with respect to it is asked for."""
+    alone = not wanted and not any(k.continuous for k in kinds)
+    return [replace(k, kind="real") if k.kind == "sign" and (alone or k.name in wanted) else k for k in kinds]

@@ -17,20 +17,21 @@ import numpy as np
 from ..theory.errors import InputError
 
 #: Kinds of input, from what an example shows; "real" may be narrowed to "positive" or "unit" if forward needs it.
-KINDS = ("real", "positive", "unit", "probability", "one_hot", "binary", "integer", "boolean", "fixed")
+KINDS = ("real", "positive", "unit", "probability", "one_hot", "binary", "sign", "integer", "boolean", "fixed")
 #: Axes longer than this are shortened where the code allows it: exact arithmetic is entry by entry.
 LONG_AXIS = 6
 
 
 @dataclass(frozen=True)
 class InputKind:
-    """How one input is drawn: its kind, shape, and for integers the largest value."""
+    """How one input is drawn: its kind, shape, for integers the largest value and the negative ones (−100: ignored)."""
 
     name: str
     kind: str
     shape: tuple[int, ...]
     high: int = 0
     value: Any = None
+    negative: tuple[int, ...] = ()
 
     @property
     def continuous(self) -> bool:
@@ -57,14 +58,16 @@ def kind_of(name: str, value: Any) -> InputKind:
     if array.dtype.kind == "b":
         return InputKind(name, "boolean", array.shape)
     if array.dtype.kind in "iu":
-        if array.size and array.min() < 0:
-            raise InputError(f"input {name!r}: negative integers are not drawn; give reals as floats")
-        return InputKind(name, "integer", array.shape, high=int(array.max()) if array.size else 0)
+        negative = tuple(int(v) for v in np.unique(array[array < 0]))
+        high = max(int(array.max()), 0) if array.size else 0
+        return InputKind(name, "integer", array.shape, high=high, negative=negative)
     if not np.isfinite(array).all():
         raise InputError(f"input {name!r} contains NaN or infinity: an example input must be finite")
     if array.size > 1 and np.isin(array, (0.0, 1.0)).all() and (array != array.flat[0]).any():
         rows = array.ndim == 2 and array.shape[1] > 1 and (array.sum(-1) == 1).all()
         return InputKind(name, "one_hot" if rows else "binary", array.shape)
+    if array.size > 2 and (np.abs(array) == 1).all() and (array != array.flat[0]).any():
+        return InputKind(name, "sign", array.shape)
     if array.ndim == 2 and array.shape[1] > 1 and (array >= 0).all() and np.allclose(array.sum(-1), 1, atol=1e-6):
         return InputKind(name, "probability", array.shape)
     return InputKind(name, "real", array.shape)
@@ -85,11 +88,13 @@ def draw(kind: InputKind, rng: np.random.Generator, shape: tuple[int, ...] | Non
     if kind.kind == "fixed":
         return kind.value
     if kind.kind == "integer":
-        return rng.integers(0, kind.high + 1, shape)
+        return _with_negatives(kind.negative, rng.integers(0, kind.high + 1, shape), rng)
     if kind.kind == "boolean":
         return rng.random(shape) < 0.5
     if kind.kind == "binary":
         return (rng.random(shape) < 0.5).astype(float)
+    if kind.kind == "sign":
+        return np.where(rng.random(shape) < 0.5, 1.0, -1.0)
     if kind.kind == "one_hot":
         return np.eye(shape[-1])[rng.integers(0, shape[-1], shape[:-1])]
     if kind.kind == "probability":
@@ -100,6 +105,16 @@ def draw(kind: InputKind, rng: np.random.Generator, shape: tuple[int, ...] | Non
         return cuts
     values = dyadic(rng, shape, kind.kind)
     return values * scale if kind.kind == "real" or scale < 1 else values
+
+
+def _with_negatives(negative: tuple[int, ...], drawn: Any, rng: np.random.Generator) -> Any:
+    """Put the negative integers of the example in a third of the places, never in all: a mean over none is none."""
+    if not negative:
+        return drawn
+    kept = drawn.flat[0]
+    drawn = np.where(rng.random(drawn.shape) < 1 / 3, rng.choice(negative, drawn.shape), drawn)
+    drawn.flat[0] = kept
+    return drawn
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,8 @@ def _input(kind: InputKind, sizes: Sizes) -> Any:
         return kind.value
     axes = sizes.axes(kind)
     present = axes_of(axes)
+    if kind.kind == "integer" and kind.negative:
+        raise Untraceable(f"{kind.name} holds negative integers")
     if kind.kind == "integer":
         return SymbolicArray(make.Input(kind.name, present), axes, "labels")
     last = present[-1].name if present else ""

@@ -38,6 +38,8 @@ def word_of(operation: Operation) -> str:
     ufunc, _, method = operation.name.partition(".")
     if not method:
         return f"np.{ufunc}"
+    if method == "accumulate":
+        return {"add": "np.cumsum", "multiply": "np.cumprod"}.get(ufunc, f"np.{ufunc}.accumulate")
     return {"add": "sum/mean", "maximum": "max"}.get(ufunc, f"{ufunc}.reduce")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from flint import arb
 
 from ..theory.errors import InputError
-from .exact_scalars import Ball
+from .exact_scalars import Ball, lift
 from .float_findings import is_elementwise
 from .probing import Point
 from .subject import ExactRun, Subject, entries, run_exact
@@ -91,6 +91,42 @@ def _other_options(subject: Subject, run: ExactRun, name: str) -> Iterator[Suspi
                 f"{option} is ignored: yours is the gradient for one value of it{said}, whatever {option} is",
                 lambda r, o=option, v=fixed: _true(subject, r, name, options={**r.point.options, o: v}),
             )
+
+
+def changed_options(subject: Subject, run: ExactRun, name: str) -> Iterator[Suspicion]:
+    """Yield that backward has a function of a hyper-parameter for it: its square, or ε·K/(K − 1) for ε."""
+    for option, value in run.point.options.items():
+        for text, _ in _functions_of(value, run) if isinstance(value, float) else ():
+            yield Suspicion(
+                f"yours is the gradient for {text.format(o=option)} in place of {option}",
+                lambda r, o=option, t=text: _function_of_option(subject, r, name, o, t),
+            )
+
+
+def _functions_of(option: float, run: ExactRun) -> Iterator[tuple[str, Any]]:
+    """Yield what a hyper-parameter is mistaken for, in words and as a number at a run (None: not defined there)."""
+    value = lift(option)
+    yield "{o}²", value * value
+    yield "√{o}", value**0.5 if option >= 0 else None
+    yield "1/{o}", 1 / value if option else None
+    yield "2·{o}", 2 * value
+    yield "{o}/2", value / 2
+    yield "1 − {o}", 1 - value
+    yield "−{o}", -value
+    for name, array in run.point.inputs.items():
+        for axis, size in enumerate(np.shape(array)):
+            n = f"{name}.shape[{axis}]"
+            yield f"{{o}}·{n}/({n} − 1)", value * size / (size - 1) if size > 1 else None
+            yield f"{{o}}/({n} − 1)", value / (size - 1) if size > 1 else None
+            yield f"{{o}}/{n}", value / size
+            yield f"{{o}}·{n}", value * size
+
+
+def _function_of_option(subject: Subject, run: ExactRun, name: str, option: str, text: str) -> Arrays | None:
+    value = dict(_functions_of(run.point.options[option], run)).get(text)
+    if value is None:
+        return run.yours[name]  # not defined at these sizes; the others decide
+    return _true(subject, run, name, options={**run.point.options, option: value})
 
 
 def _default(subject: Subject, option: str) -> Any:
