@@ -19,7 +19,7 @@ from .tape_arrays import Arrays, active, adjoint_with, fetch, place_of
 from .whole_gradients import Suspicion
 
 
-def slips(subject: Subject, run: ExactRun, name: str) -> Iterator[Suspicion]:
+def slips(run: ExactRun, name: str) -> Iterator[Suspicion]:
     """Yield the slips that the operations of a run offer."""
     yield from _overwritten(name)
     yield from _rows_in_one(name)
@@ -27,7 +27,6 @@ def slips(subject: Subject, run: ExactRun, name: str) -> Iterator[Suspicion]:
     yield from _other_axis(run, name)
     yield from _uniform_divisor(run, name)
     yield from _other_root(run, name)
-    yield from _mask_without(subject, run, name)
 
 
 # Entries that are used more than once --------------------------------------------------------------------------------
@@ -254,7 +253,7 @@ def _with_root(run: ExactRun, k: int, source: int, name: str, *, inside: bool | 
     return adjoint_with(run, replaced, name)
 
 
-def _mask_without(subject: Subject, run: ExactRun, name: str) -> Iterator[Suspicion]:
+def masks_without(subject: Subject, run: ExactRun, name: str) -> Iterator[Suspicion]:
     """A ReLU or a hinge whose condition leaves out an input (the label), while its branch has it."""
     for k, operation in enumerate(run.operations):
         if operation.name not in ("maximum", "minimum", "where"):
