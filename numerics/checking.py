@@ -276,6 +276,12 @@ def _prove(subject: Subject, sampler: Sampler, evidence: Evidence) -> Proof | No
 
 
 AT_SHAPES = "PROVED at these shapes"
+
+
+def _counted(shapes: int) -> str:
+    return f"{shapes} shape{'s' * (shapes != 1)}"
+
+
 #: Shapes at which the proof at fixed shapes is tried.
 SHAPES_PROVED = 3
 
@@ -330,13 +336,14 @@ def _formula(
         return Finding("failed", evidence.failures[0], "REFUTED"), verdicts
     shapes, digits = len(evidence.shapes), min(evidence.digits, 300)
     varied = ", hyper-parameters varied" if evidence.varied else ""
-    text = f"equal to {digits} digits at {evidence.points} points, {shapes} shapes{varied}"
+    text = f"equal to {digits} digits at {evidence.points} points, {_counted(shapes)}{varied}"
     if subject.opaque:
-        why = f"floats equal to {min(evidence.digits, 16)} digits at {evidence.points} points, {shapes} shapes{varied}"
+        digits = min(evidence.digits, 16)
+        why = f"floats equal to {digits} digits at {evidence.points} points, {_counted(shapes)}{varied}"
         return Finding("ok", why, "MEASURED"), dict.fromkeys(subject.wrt, "MEASURED")
     if evidence.rounding:
         names = ", ".join(sorted(evidence.rounding))
-        text = f"{names}: equal with its constants rounded, at {evidence.points} points, {shapes} shapes{varied}"
+        text = f"{names}: equal with its constants rounded, at {evidence.points} points, {_counted(shapes)}{varied}"
         return Finding("ok", text, "EXACT up to the rounding of constants"), verdicts
     if evidence.skipped:
         text += f" ({evidence.skipped} more left out: one run takes {evidence.cost:.2f} s)"
@@ -346,7 +353,7 @@ def _formula(
     if proof is not None:
         text += f"; no proof for all shapes: {next(iter(proof.missing.values()))}"
     if all(verdict.startswith("PROVED") for verdict in verdicts.values()):
-        grade, text = AT_SHAPES, f"one function of the inputs at {fixed[1]} shapes, on the branches there; {text}"
+        grade, text = AT_SHAPES, f"one function of the inputs at {_counted(fixed[1])}, on the branches there; {text}"
     return Finding("ok", text, grade), verdicts
 
 

@@ -24,7 +24,7 @@ from .mistakes import constant_mistake
 from .paths import pathwise, places
 from .probing import Point, Sampler
 from .repairs import repair
-from .slips import left_out, masks_without, slips
+from .slips import left_out, masks_without, overwritten, slips
 from .subject import ExactRun, Subject, entries, run_exact, true_gradient
 from .tape_arrays import is_leaf, place_of
 from .whole_gradients import Suspicion, changed_options, other_functions, other_points
@@ -120,6 +120,7 @@ def _explain(subject: Subject, runs: list[ExactRun], name: str, evidence: Eviden
             or _first(slips(alike[0], name), alike, name, deadline)
             or _first(links(alike[0], name), alike, name, deadline)
             or pathwise(alike, name, deadline)
+            or _first(overwritten(name), alike, name, deadline)
             or _first(masks_without(subject, alike[0], name), alike, name, deadline)
             or _first(changed_options(subject, alike[0], name), alike, name, deadline)
             or _first(other_functions(alike[0], name), alike, name, deadline)

@@ -21,7 +21,8 @@ from .whole_gradients import Suspicion
 
 def slips(run: ExactRun, name: str) -> Iterator[Suspicion]:
     """Yield the slips that the operations of a run offer."""
-    yield from _overwritten(name)
+    if _used_alike(run, name):
+        yield from overwritten(name)
     yield from _rows_in_one(name)
     yield from _accumulated_backwards(run, name)
     yield from _other_axis(run, name)
@@ -30,7 +31,15 @@ def slips(run: ExactRun, name: str) -> Iterator[Suspicion]:
 
 
 # Entries that are used more than once --------------------------------------------------------------------------------
-def _overwritten(name: str) -> Iterator[Suspicion]:
+def _used_alike(run: ExactRun, name: str) -> bool:
+    """Tell whether entries are used in a loop or by a repeated index; two uses of two kinds are two paths."""
+    uses = _uses(run, name).values()
+    places = {(o.name, o.line) for each in uses for k in each for o in run.operations[k : k + 1]}
+    most = max(map(len, uses), default=0)
+    return (not places and most > 1) or (len(places) == 1 and most > 2)
+
+
+def overwritten(name: str) -> Iterator[Suspicion]:
     """``dW[i] = d`` or ``dW[i] += d`` with an index that holds duplicates: one use of each entry counts."""
     for which, k in (("last", -1), ("first", 0)):
         yield Suspicion(

@@ -54,7 +54,7 @@ bug(
         g = dy * w
         return (g * r - x * r ** 3 * (g * x).mean(-1, keepdims=True), (dy * x * r).sum(0))
     """,
-    says="the path through sum/mean (line 2 of forward) is missing",
+    says="the path through sum/mean (line 3 of forward) is missing",
 )
 bug(
     "batchnorm_statistics_constant", "facebookresearch/CrypTen#143", "x g b",
@@ -631,7 +631,7 @@ bug(
         s = 2 * y - 1
         return (dy * s * (1 - pt) ** gamma * (gamma * pt * np.log(pt) - (1 - pt)),)
     """,
-    says="the path through np.power (line 3 of forward) is missing",
+    says="the path through np.power",
 )
 bug(
     "gru_reset_gate_path_missing", "common", "h u r U",
@@ -786,7 +786,7 @@ bug(
         dg = (dy * v / n).sum(1, keepdims=True)
         return (g / n * (dy - dg * v / n), dg)
     """,
-    says="the path through sum/mean (line 2 of forward) is missing",
+    says="the path through sum/mean (line 3 of forward) is missing",
 )
 bug(
     "spectral_sigma_detached", "common", "W",
@@ -804,7 +804,7 @@ bug(
         s = u @ W @ v
         return (dy / s - (dy * W).sum() / s ** 2 * np.outer(u, v),)
     """,
-    says="the path through np.matmul (line 2 of forward) is missing",
+    says="the path through np.matmul (line 3 of forward) is missing",
 )
 bug(
     "cosine_norms_not_squared", "common", "a b",
