@@ -1,6 +1,7 @@
 """Windows and overlap-adds: their rules at exact points, and every option of convolutions and pooling against torch."""
 
 import random
+from fractions import Fraction
 
 import flint
 import numpy as np
@@ -239,6 +240,45 @@ def test_gradients_agree_with_torch(name, options):
         computed = namespace["backward"](arrays["dy"], *given)
         for got, leaf in zip(computed if isinstance(computed, tuple) else (computed,), leaves, strict=True):
             np.testing.assert_allclose(got, leaf.grad.numpy(), rtol=1e-10, atol=1e-12)
+
+
+TIED = [
+    ("max_pool1d", {"kernel": 3, "stride": 2, "padding": 1}),
+    ("max_pool2d", {"kernel": 3, "stride": 1, "padding": 1}),
+    ("max_pool2d", {"kernel": 2, "stride": 1, "dilation": 2}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), TIED)
+def test_the_first_of_tied_maxima_takes_the_cotangent_as_in_torch(name, options):
+    torch = pytest.importorskip("torch")
+    row, namespace = layer(name, ties="first", **options), {}
+    exec(row.numpy_source(), namespace)
+    random_numbers = np.random.default_rng(0)
+    a = random_numbers.integers(-1, 2, size=(2, 3, 7, 8)[: len(row.inputs[0].indices)]).astype(float)  # many ties
+    leaf = torch.tensor(a, requires_grad=True)
+    output = TORCH[name](torch, torch.nn.functional, dict(options), leaf)
+    upstream = random_numbers.standard_normal(output.shape)
+    output.backward(torch.tensor(upstream))
+    np.testing.assert_allclose(namespace["backward"](upstream, a), leaf.grad.numpy(), rtol=1e-13, atol=1e-13)
+    shared = {}
+    exec(layer(name, **options).numpy_source(), shared)
+    assert not np.allclose(shared["backward"](upstream, a), leaf.grad.numpy())
+
+
+def test_the_tangent_of_tied_maxima_follows_the_same_convention():
+    for ties, wanted in (("share", [0, 2.5, 0]), ("first", [0, 1, 0])):
+        top = x.max("i", ties=ties)
+        point = generic_point((top, jvp(top, {"x": Input("dx", (n, i))})), random.Random(0), sizes={"N": 3, "I": 3})
+        rows = {0: (5, 1, 2), 1: (7, 7, 6), 2: (1, 3, 3)}
+        point.entries["x"] = {(k, m): Fraction(rows[k][m]) for k in rows for m in range(3)}
+        point.entries["dx"] = {(k, m): Fraction(k == 1) * (1, 4, 9)[m] for k in rows for m in range(3)}
+        found = evaluate(jvp(top, {"x": Input("dx", (n, i))}), point)
+        assert [float(found[(k,)].mid()) for k in range(3)] == wanted
+    with pytest.raises(InputError, match="share, first"):
+        layer("max_pool1d", ties="last")
+    with pytest.raises(InputError, match="share, first"):
+        x.max("i", ties="last")
 
 
 @pytest.mark.parametrize(("name", "options"), [case for case in OPTIONS if case[0].startswith("conv")])

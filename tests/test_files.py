@@ -30,6 +30,25 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
+def test_a_link_is_followed_and_a_stream_is_written_to(tmp_path):
+    (tmp_path / "there").mkdir()
+    real, link = write_whole(tmp_path / "there" / "real.txt", "old"), tmp_path / "link.txt"
+    link.symlink_to(real)
+    write_whole(link, "new")
+    assert link.is_symlink()
+    assert real.read_text() == "new"
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(tmp_path / "pipe", "through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    link.unlink()
+    link.symlink_to(tmp_path / "gone" / "real.txt")
+    with pytest.raises(InputError, match="link to"):
+        write_whole(link, "new")
+
+
 def test_the_cache_moves_where_it_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("BACKPROOF_CACHE", str(tmp_path / "kernels"))
     assert cache_directory() == tmp_path / "kernels"

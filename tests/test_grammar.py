@@ -86,7 +86,7 @@ def test_one_dimension(text):
         ("dense()", "4", "takes a width"),
         ("dense(0)", "4", "takes a width"),
         ("dense(10,)", "4", "comma"),
-        ("dense(99999999999)", "4", "takes a width"),
+        ("dense(99999999999)", "4", "a size is at most"),
         ("densee(10)", "4", "did you mean"),
         ("dropout(2) dense(3)", "4", "between 0 and 1"),
         ("residual(residual(relu)) dense(3)", "4", "cannot begin with a residual"),

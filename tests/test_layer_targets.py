@@ -52,6 +52,8 @@ VARIANTS = [
     "max_pool2d(kernel=2, stride=1, dilation=2, padding=0)",
     "max_pool1d(kernel=3, stride=2, padding=1)",
     "max_pool2d(kernel=3, stride=2, padding=1)",
+    "max_pool1d(kernel=3, stride=2, padding=1, ties=first)",
+    "max_pool2d(kernel=2, stride=1, ties=first)",
     "attention(mask=causal)",
     "attention(mask=given)",
     "multi_head_attention(mask=given)",

@@ -5,7 +5,7 @@ node            adjoint: what each operand receives from the cotangent ȳ of the
 ==============  ========================================================================================================
 Contract        ȳ contracted with the other operands, keeping this operand's axes
 Map             ȳ · ∂g/∂operand (SymPy ``diff``), summed over the axes that were broadcast
-Extremum        ȳ · (weights of the maximiser); ties share evenly
+Extremum        ȳ · (weights of the maximiser); ties share evenly, or the first takes all
 Named           ȳ
 Window          overlap-add of ȳ with the same affine map
 Overlap         the window of ȳ with the same affine map
@@ -37,6 +37,7 @@ from .tensors import (
     Scalar,
     Tensor,
     add,
+    allowed,
     contract,
     map_function,
     multiply,
@@ -80,8 +81,19 @@ def _map_adjoint(node: Map, cotangent: Tensor) -> Iterable[Contribution]:
         yield operand, contract((cotangent, slope), operand.axes)
 
 
+def _weights(node: Extremum) -> Tensor:
+    """Weights of the maximiser: tied maxima share them evenly, or the first of them takes all."""
+    shared = Maximiser(node.operand, node.over, node.over)
+    if node.ties == "share":
+        return shared
+    place: Tensor = Scalar(sympy.Integer(0))
+    for a in node.over:
+        place = place * a.size + Position(a)
+    return Maximiser(allowed(shared, -place), node.over, node.over)
+
+
 def _extremum_adjoint(node: Extremum, cotangent: Tensor) -> Iterable[Contribution]:
-    weights = Maximiser(node.operand, node.over, node.over)
+    weights = _weights(node)
     yield node.operand, contract((cotangent, weights), node.operand.axes)
 
 
@@ -231,7 +243,7 @@ def jvp(
                 )
             )
         elif isinstance(node, Extremum):
-            weights = Maximiser(node.operand, node.over, node.over)
+            weights = _weights(node)
             moved[node] = contract((weights, moved[node.operand]), node.axes)
         elif isinstance(node, Named):
             moved[node] = at_name(node, moved[node.operand])

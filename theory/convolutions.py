@@ -14,7 +14,7 @@ import sympy
 
 from .errors import InputError
 from .layer_row import Layer
-from .tensors import Axis, Input, Position, Tensor, allowed, apply, axis, slot
+from .tensors import TIES, Axis, Input, Position, Tensor, allowed, apply, axis, slot
 from .windows import overlap, window
 
 #: position, output position, tap; one row per spatial dimension
@@ -140,12 +140,14 @@ def transposed_convolution(
 
 
 def pooling(
-    kind: str, dimensions: int, *, kernel: int = 2, stride: int | None = None, padding: int = 0, dilation: int = 1
-) -> Layer:
+    kind: str, dimensions: int, *, kernel: int = 2, stride: int | None = None, padding: int = 0, dilation: int = 1,
+    ties: str = "share",
+) -> Layer:  # fmt: skip
     """The row of average or maximum pooling; the stride is the kernel unless given.
 
     An average counts the zeros of its padding. For a maximum what lies outside is −∞, and the padding is at most half
-    of what the kernel reaches. Ties of a maximum share its cotangent evenly.
+    of what the kernel reaches. Tied maxima share the cotangent evenly, or (``ties="first"``) the first in the order of
+    the window takes it, as in PyTorch.
     """
     if isinstance(kernel, bool) or not isinstance(kernel, int) or kernel < 1:
         raise InputError(f"pooling kernel {kernel!r}: a whole number of at least 1 is needed")
@@ -161,7 +163,7 @@ def pooling(
         seen, over = windows(x, taps, **options), [t.name for t in taps]
         if kind == "max" and padding:
             seen = allowed(inside(x, seen, taps, options).named("inside"), seen).named("w")
-        return seen.max(over) if kind == "max" else seen.mean(over)
+        return seen.max(over, ties) if kind == "max" else seen.mean(over)
 
     formula(x)
     word = "maximum" if kind == "max" else "average"
@@ -170,9 +172,10 @@ def pooling(
         f"{kind}_pool{dimensions}d", formula, (x,),
         f"{dimensions}-dimensional {word} pooling" + _affine_text(shown),
         output=("n", "c", *(p for _, p, _ in spatial)),
-        options={"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation},
+        options={"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+        | ({"ties": ties} if kind == "max" else {}),
         variant=lambda **chosen: pooling(kind, dimensions, **chosen),
-        kinks="tied maxima share the cotangent evenly" if kind == "max" else "",
+        kinks=TIES[ties] if kind == "max" else "",
         aliases=(f"{word}_pool{dimensions}d",) if kind == "max" else (f"average_pool{dimensions}d",),
     )  # fmt: skip
 

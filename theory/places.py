@@ -115,7 +115,7 @@ def _read_at(root: Tensor, big: Axis, small: tuple[Axis, ...], leaf: Callable[[T
             keep = [b for a in node.keep for b in ((a,) if a.name != big.name else small)]
             return contract((read(f) for f in node.factors), keep)
         if isinstance(node, Extremum):
-            return Extremum(read(node.operand), node.over)
+            return Extremum(read(node.operand), node.over, node.ties)
         if isinstance(node, Maximiser) and big.name not in {a.name for a in node.indices}:
             return Maximiser(read(node.operand), node.over, node.indices)
         if isinstance(node, Named):

@@ -62,6 +62,8 @@ def _x(shape: Shape, axes: Mapping[int, tuple[str, ...]] = _AXES) -> Input:
 
 def numbers(item: Item, what: str, count: int) -> tuple[str, ...]:
     """The numbers in the brackets; there must be ``count`` of them, each a size."""
+    if any(n.isdecimal() and int(n) > MAX_SIZE for n in item.numbers):
+        raise InputError(f"layer {item.name}({','.join(item.numbers)[:40]}): a size is at most {MAX_SIZE}")
     if len(item.numbers) != count or not all(n.isdecimal() and 0 < int(n) <= MAX_SIZE for n in item.numbers):
         raise InputError(f"layer {item.name}({','.join(item.numbers)[:40]}): it takes {what}")
     return item.numbers

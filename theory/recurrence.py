@@ -350,7 +350,9 @@ def _bound_names(node: Tensor) -> tuple[Tensor, int]:
         return contract((c.rename(names) for c in children), node.keep), level
     if isinstance(node, Extremum):
         names = {a.name: f"˙{level}.{k}" for k, a in enumerate(node.over)}
-        return Extremum(children[0].rename(names), tuple(Axis(names[a.name], a.size) for a in node.over)), level
+        return Extremum(
+            children[0].rename(names), tuple(Axis(names[a.name], a.size) for a in node.over), node.ties
+        ), level
     if isinstance(node, Maximiser):
         return Maximiser(children[0], node.over, node.indices), level
     if isinstance(node, Recur):

@@ -57,8 +57,8 @@ class TextStyle:
         return text + self.transpose
 
     def scalar(self, value: sympy.Expr) -> str:
-        plain = sympy.sstr(value, order="none").replace("**", "^").replace("-oo", "−∞").replace("oo", "∞")
-        plain = re.sub(r"\bpi\b", "π", plain)
+        plain = sympy.sstr(value, order="none").replace("**", "^")
+        plain = re.sub(r"\boo\b", "∞", re.sub(r"-oo\b", "−∞", re.sub(r"\bpi\b", "π", plain)))
         text = re.sub(r"√\((\w)\)", r"√\1", re.sub(r"\bsqrt\(", "√(", plain))
         return re.sub(r"[A-Za-z]+\w*", lambda m: _WORDS.get(m.group(), m.group()), text).replace("*", "·")
 

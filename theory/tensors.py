@@ -215,10 +215,10 @@ class Tensor(metaclass=_Consed):
         keep = tuple(a for a in self.axes if a not in gone)
         return contract((Scalar(1 / sympy.Mul(*(a.size for a in gone))), self), keep)
 
-    def max(self, over: str | Iterable[str]) -> Tensor:
-        """Maximum over the named axes."""
+    def max(self, over: str | Iterable[str], ties: str = "share") -> Tensor:
+        """Maximum over the named axes; ``ties`` as in :class:`Extremum`, the first in the order of the axes named."""
         gone = _named_axes(self, over)
-        return Extremum(self, gone) if gone else self
+        return Extremum(self, gone, ties) if gone else self
 
     def min(self, over: str | Iterable[str]) -> Tensor:
         """Minimum over the named axes."""
@@ -326,12 +326,23 @@ class Map(Tensor):
         return map_function(self.function, *operands)
 
 
+#: what the adjoint of a maximum does at ties -> how it is said
+TIES = {"share": "tied maxima share the cotangent evenly", "first": "the first of tied maxima takes the cotangent"}
+
+
 @_node
 class Extremum(Tensor):
-    """Maximum over axes."""
+    """Maximum over axes; ``ties``: at tied maxima its adjoint goes evenly to all ("share") or to the "first"."""
 
     operand: Tensor
     over: tuple[Axis, ...]
+    ties: str = "share"
+
+    @classmethod
+    def normal_fields(cls, operand: Tensor, over: tuple[Axis, ...], ties: str = "share") -> tuple[Any, ...]:
+        if ties not in TIES:
+            raise InputError(f"ties {str(ties)[:40]!r}: it is one of {', '.join(TIES)}")
+        return operand, over, ties
 
     def __post_init__(self) -> None:
         self._set(a for a in self.operand.axes if a not in self.over)
@@ -341,7 +352,7 @@ class Extremum(Tensor):
         return (self.operand,)
 
     def rebuild(self, operands: tuple[Tensor, ...]) -> Tensor:
-        return Extremum(operands[0], self.over)
+        return Extremum(operands[0], self.over, self.ties)
 
 
 @_node

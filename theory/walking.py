@@ -171,7 +171,7 @@ def _rename(root: Tensor, pairs: tuple[tuple[str, str], ...]) -> Tensor:
         return _rename_window(root, to, bound)
     if isinstance(root, Extremum):
         inner, over = bound(root.over, root.operand)
-        return Extremum(rename(root.operand, inner), over)
+        return Extremum(rename(root.operand, inner), over, root.ties)
     if isinstance(root, Maximiser):
         inner, over = bound(root.over, root.operand)
         return Maximiser(rename(root.operand, inner), over, tuple(to(a) for a in root.indices))
