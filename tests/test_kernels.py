@@ -97,6 +97,23 @@ def test_in_place_and_overlapping(silu):
     np.testing.assert_array_equal(shifted[1:], expected[:-1])
 
 
+@pytest.mark.parametrize("order", [0, 1])
+def test_the_short_way_with_out_is_the_long_one(silu, order):
+    points = np.linspace(-3, 3, 50)
+    expected, out = silu.derivative(points, order), np.empty(50)
+    assert silu.derivative(points, order, out=out) is out
+    np.testing.assert_array_equal(out, expected)
+    strided, aliased = np.empty(100)[::2], points.copy()
+    for given, target in ((points, strided), (aliased, aliased), (points.reshape(5, 10), np.empty((5, 10)))):
+        assert silu.derivative(given, order, out=target) is target
+        np.testing.assert_array_equal(target.reshape(-1), expected)
+    locked = np.empty(50)
+    locked.flags.writeable = False
+    for wrong in (locked, np.empty(49), np.empty(50, np.float32), [0.0] * 50):
+        with pytest.raises(InputError):
+            silu.derivative(points, order, out=wrong)
+
+
 def test_out_pairs(silu):
     points = np.linspace(-2, 2, 30)
     pair = np.empty(30), np.empty(30)
