@@ -104,8 +104,8 @@ def test_the_short_way_with_out_is_the_long_one(silu, order):
     assert silu.derivative(points, order, out=out) is out
     np.testing.assert_array_equal(out, expected)
     strided, aliased = np.empty(100)[::2], points.copy()
-    for given, target in ((points, strided), (aliased, aliased), (points.reshape(5, 10), np.empty((5, 10)))):
-        assert silu.derivative(given, order, out=target) is target
+    for source, target in ((points, strided), (aliased, aliased), (points.reshape(5, 10), np.empty((5, 10)))):
+        assert silu.derivative(source, order, out=target) is target
         np.testing.assert_array_equal(target.reshape(-1), expected)
     locked = np.empty(50)
     locked.flags.writeable = False
