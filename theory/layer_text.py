@@ -24,12 +24,13 @@ def parse_call(text: str) -> tuple[str, dict[str, str]]:
         node = ast.parse(text, mode="eval").body
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args):
             raise ValueError
-        given = [option(k) for k in node.keywords]
-        if twice := next((name for name in given if given.count(name) > 1), None):
-            raise InputError(f"layer {node.func.id}: the option {twice[:40]!r} is given twice")
-        return node.func.id, {option(k): ast.get_source_segment(text, k.value) or "" for k in node.keywords}
+        given = [(option(k), ast.get_source_segment(text, k.value) or "") for k in node.keywords]
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise InputError(f"layer {text[:60]!r}: write a name, or name(option=value, …)") from None
+    names = [name for name, _ in given]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"layer {node.func.id}: the option {twice[:40]!r} is given twice")
+    return node.func.id, dict(given)
 
 
 def option(keyword: ast.keyword) -> str:
