@@ -1,8 +1,8 @@
 """Losses with their output delta as compiled passes over rows: the loss and ∂loss/∂prediction, computed together.
 
 The loss is a row of :data:`backproof.theory.losses.LOSSES`, the delta the gradient derived from it; both are printed as
-one pass (:mod:`.targets.numba_rows`), which shares what they have in common (the exponentials of a softmax and their
-sum), kept in the cache folder and shared among threads by rows.
+one pass (:mod:`.targets.numba_rows`), which shares what they have in common (the maximum of a row and the sum of
+its exponentials), kept in the cache folder and shared among threads by rows.
 """
 
 from __future__ import annotations
