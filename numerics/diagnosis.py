@@ -125,7 +125,8 @@ def _explain(subject: Subject, runs: list[ExactRun], name: str, evidence: Eviden
             or _first(changed_options(subject, alike[0], name), alike, name, deadline)
             or _first(other_functions(alike[0], name), alike, name, deadline)
             or _first(places(alike[0], name), alike, name, deadline)
-            or _first(left_out(alike[0], name), alike, name, deadline)
+            # right at the generic points: nothing is left unwritten there
+            or ("" if name in evidence.beyond else _first(left_out(alike[0], name), alike, name, deadline))
         )
     if sentence:
         return sentence + (f" ({why})" if why else "")

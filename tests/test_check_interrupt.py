@@ -22,10 +22,16 @@ def backward(dy, x):
     return dy * {factor} * x
 """
 
+#: What the workers of the tests ignore, and their children with them, is heard again.
+START = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from backproof.demos.cli import main; main()"
+)
+
 
 def _interrupted(tmp_path, calls, factor, *options):
     (tmp_path / "mine.py").write_text(SLOW.format(pause=0.4, factor=factor))
-    command = [sys.executable, "-c", "from backproof.demos.cli import main; main()", "check", "mine.py::backward",
+    command = [sys.executable, "-c", START, "check", "mine.py::backward",
                "--forward", "mine.py::forward", "--shape", "x=3,4", *options]  # fmt: skip
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

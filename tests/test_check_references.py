@@ -12,7 +12,7 @@ from backproof.theory.losses import LOSSES, loss
 #: rows whose reference takes no function by name
 ROWS = [row for row in LAYERS.values() if row.name != "activation"]
 #: Windows and recurrences take seconds each: one of each kind is always run.
-ALWAYS = ("conv1d", "max_pool2d", "gru_cell")
+ALWAYS = ("conv1d", "max_pool2d")
 PARAMETERS = [
     pytest.param(
         row,

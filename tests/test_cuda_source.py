@@ -55,7 +55,7 @@ def test_an_update_reads_what_depends_on_the_step_from_the_gpu():
 
 
 def test_what_the_target_cannot_store_is_refused():
-    with pytest.raises(Unsupported, match="stores float64, float32, not int8"):
+    with pytest.raises(Unsupported, match="stores float64, float32, float16, bfloat16, not int8"):
         print_source(lower({"y": 2 * theta}, (theta,)), dtype="int8")
 
 

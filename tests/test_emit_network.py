@@ -34,6 +34,8 @@ def drawn(module, text, shape, classes):
 
 def result_of(target, text, shape, **options):
     """(loss, gradients) of the printed module at the drawn point."""
+    if target in ("torch", "jax"):
+        pytest.importorskip(target)
     module = module_of(text, shape, target, **options)
     classes = module["SHAPES"][list(module["SHAPES"])[-1]][0]
     parameters, X, Y = drawn(module, text, shape, classes)
@@ -41,12 +43,14 @@ def result_of(target, text, shape, **options):
         A, saved = module["forward"](parameters, X)
         return module["loss"](A, Y), module["backward"](parameters, saved, Y)
     if target == "torch":
-        torch = pytest.importorskip("torch")
+        import torch
+
         given = {name: torch.tensor(v, requires_grad=True) for name, v in parameters.items()}
         value = module["loss"](module["forward"](given, torch.tensor(X)), torch.tensor(Y))
         value.backward()
         return value.item(), {name: v.grad.numpy() for name, v in given.items()}
-    jax = pytest.importorskip("jax")
+    import jax
+
     jax.config.update("jax_enable_x64", True)
     value, found = jax.value_and_grad(lambda p: module["loss"](module["forward"](p, jax.numpy.asarray(X)), Y))(
         parameters
