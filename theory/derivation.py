@@ -22,7 +22,7 @@ from .spelling import meanings
 from .styles import LATEX, TEXT, TextStyle
 from .tensors import Axis, Input, Map, Maximiser, Named, Scalar, Tensor
 from .transcript import Transcript, transcript
-from .walking import deeply_nested, inputs, postorder, scalar_symbols
+from .walking import called, deeply_nested, inputs, postorder, scalar_symbols
 
 if TYPE_CHECKING:
     from .losses import Loss
@@ -253,13 +253,7 @@ def _axis_order(arguments: Sequence[Input]) -> list[Axis]:
 
 def _functions(node: Tensor) -> dict[str, Any]:
     """Functions known by name that an expression calls, directly or in a named quantity."""
-    found: dict[str, Any] = {}
-    for n in postorder(node):
-        if isinstance(n, Map):
-            for f in sorted(n.function.atoms(sympy.Function), key=str):
-                if hasattr(type(f), "formula"):
-                    found[type(f).__name__] = type(f)
-    return found
+    return {c.__name__: c for c in called(node) if hasattr(c, "formula")}
 
 
 def _function_lines(node: Tensor, style: TextStyle) -> tuple[str, ...]:

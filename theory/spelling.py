@@ -8,8 +8,8 @@ from __future__ import annotations
 import sympy
 
 from .scalar_functions import magnitude
-from .tensors import Map, Tensor
-from .walking import postorder
+from .tensors import Tensor
+from .walking import called
 
 
 class Magnitude(sympy.Function):
@@ -34,11 +34,4 @@ def spelt(e: sympy.Expr) -> sympy.Expr:
 
 def meanings(*tensors: Tensor) -> tuple[tuple[str, str], ...]:
     """(text, LaTeX) of the definitions of the functions that the expressions call by a name of ours."""
-    called = (
-        type(f)
-        for t in tensors
-        for node in postorder(t)
-        if isinstance(node, Map)
-        for f in sorted(node.function.atoms(sympy.Function), key=str)
-    )
-    return tuple(dict.fromkeys(f.meaning for f in called if hasattr(f, "meaning")))
+    return tuple(dict.fromkeys(f.meaning for t in tensors for f in called(t) if hasattr(f, "meaning")))

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import sympy
 
@@ -59,6 +61,27 @@ def postorder(root: Tensor, closed: frozenset[str] = frozenset()) -> list[Tensor
             if isinstance(node, Maximiser):
                 stack.append((node.operand, False))
     return order
+
+
+#: node -> the classes of the functions in it, so that the layers of a network are not walked again for each
+_CALLED: WeakKeyDictionary[Tensor, tuple[Any, ...]] = WeakKeyDictionary()
+
+
+def called(root: Tensor) -> tuple[Any, ...]:
+    """The classes of the scalar functions that an expression applies, each once, operands' before its own."""
+    waiting = [root]
+    while waiting:
+        node = waiting[-1]
+        below = (*node.operands, *((node.operand,) if isinstance(node, Maximiser) else ()))
+        unknown = [child for child in below if child not in _CALLED]
+        if unknown:
+            waiting.extend(unknown)
+            continue
+        waiting.pop()
+        own = sorted(node.function.atoms(sympy.Function), key=str) if isinstance(node, Map) else ()
+        found = [c for child in below for c in _CALLED[child]] + [type(f) for f in own]
+        _CALLED[node] = tuple(dict.fromkeys(found))
+    return _CALLED[root]
 
 
 def inputs(root: Tensor) -> dict[str, Input]:
