@@ -79,3 +79,43 @@ def test_gauss_newton_is_the_hessian_of_a_linear_network():
 def test_wrong_input():
     with pytest.raises(InputError, match="no input"):
         layer("dense").hvp("z")
+
+
+@pytest.mark.parametrize("name", ["rnn", "gru", pytest.param("lstm", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["hvp", "gauss-newton"])
+def test_products_through_time_agree_with_differences_of_the_derived_gradient(name, kind):
+    """H v along x, and Jᵀ J v, against central differences of the derived source; both run as printed."""
+    import numpy as np
+
+    from backproof.theory.products import layer_products
+
+    row = layer(name)
+    (product,) = layer_products(row, kind, "x")
+    rng = np.random.default_rng(3)
+    sizes = {"n": 2, "t": 4, "i": 3, "o": 3, "p": 3}
+    given = {a.name: rng.standard_normal([sizes[i.name] for i in a.indices]) for a in row.inputs}
+    dy, v = rng.standard_normal((2, 4, 3)), rng.standard_normal(given["x"].shape)
+    printed = {"v": v, "dy": dy, **given}
+
+    def run(derivation, **values):
+        names: dict = {}
+        exec(derivation.numpy_source, names)
+        function = next(f for n, f in names.items() if n.startswith(("d", "H", "G")) and callable(f))
+        wanted = function.__code__.co_varnames[: function.__code__.co_argcount]
+        return function(*(values[w] for w in wanted if w in values))
+
+    def forward(x):
+        names: dict = {}
+        exec(row.numpy_source(), names)
+        result = names["forward"](*({**given, "x": x}[a.name] for a in row.inputs))
+        return result[0] if isinstance(result, tuple) else result
+
+    gradient, h = row.vjp("x"), 1e-5
+    if kind == "hvp":
+        sides = [run(gradient, **{**printed, "x": given["x"] + s * h * v}) for s in (1, -1)]
+        expected = (sides[0] - sides[1]) / (2 * h)
+    else:
+        along = (forward(given["x"] + h * v) - forward(given["x"] - h * v)) / (2 * h)
+        expected = run(gradient, **{**printed, "dy": along})
+    allowed = 1e-7 * max(1.0, np.abs(expected).max())  # what differences of step 1e-5 leave out and round away
+    np.testing.assert_allclose(run(product, **printed), expected, rtol=0, atol=allowed)

@@ -46,9 +46,11 @@ _GREEK = {
 def identifier(name: str) -> str:
     """A Python identifier for a name; InputError where none can be made."""
     import keyword
+    import unicodedata
 
     for greek, latin in _GREEK.items():
         name = name.replace(greek, latin)
+    name = unicodedata.normalize("NFD", name).replace("\u0307", "_dot")  # ḣ, the tangent of a state
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or keyword.iskeyword(name) or name == "np":
         raise InputError(f"{name[:40]!r} cannot be a variable of generated source")
     return name

@@ -19,7 +19,7 @@ from .backprop import jvp, vjp
 from .derivation import Derivation, forward_definitions, readable
 from .errors import InputError
 from .notation import index_text
-from .recurrence import put
+from .recurrence import has_recurrence, put
 from .second_order import ONE, hessian_vector, layer_hessian
 from .simplify import definitions
 from .tensors import Axis, Input, Named, Tensor
@@ -38,7 +38,8 @@ PRODUCTS = {
 }
 
 
-#: Characters up to which a product is simplified; a longer one is shown as the rules gave it.
+#: Characters up to which a product is simplified; a longer one, or one through a recurrence, is shown as the rules gave
+#: it.
 SHORT = 3_000
 
 
@@ -61,7 +62,8 @@ def _derivation(
 ) -> Derivation:
     vocabulary = tuple(words if words is not None else definitions(forward).values())
     raw = raw.expand(axes)
-    best = readable(raw, vocabulary, axes=axes) if len(index_text(raw)) < SHORT else raw
+    short = len(index_text(raw)) < SHORT and not has_recurrence(raw)
+    best = readable(raw, vocabulary, axes=axes) if short else raw
     return Derivation(
         title, name, wrt, tuple(axes), best, raw, tuple(arguments), (), dict(parameters), facts,
         words=forward_definitions(forward),
