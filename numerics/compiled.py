@@ -16,7 +16,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -26,16 +25,19 @@ import numpy as np
 import numpy.typing as npt
 
 from ..theory.errors import InputError
+from .sharing import guided, processors, shared
 
 Array = npt.NDArray[Any]
 
 #: Formats a kernel can have; entries are computed in float64 inside and rounded once.
 DTYPES: dict[str, type[np.floating[Any]]] = {"float64": np.float64, "float32": np.float32}
-#: Below this many entries one thread is quicker than handing out shares (measured: handing out costs about 60 µs, an
-#: entry with one exponential about 1 ns).
-SMALLEST_SHARED = 131_072
-#: Entries of a share: some 30 µs of work, and few enough that input and outputs stay in a core's cache.
-SHARE = 32_768
+#: Below this many entries one thread is quicker than handing out shares (measured: handing out costs about 20 µs, an
+#: entry 0.6 to 4 ns).
+SMALLEST_SHARED = 98_304
+#: Fewest entries of a share: taking one costs Python's lock, which threads that take many contend for.
+LEAST_SHARE = 49_152
+#: Entries of an input in place that are copied at a time: copy and outputs stay in a core's cache.
+COPIED_PIECE = 32_768
 #: An input in place is copied from this many entries on; before, the copy costs more than it saves.
 SMALLEST_COPIED = 256
 
@@ -157,66 +159,45 @@ def load(path: Path) -> Callable[..., Any]:
 
 # -------------------------------------------------------------------------------------------------------------- sharing
 
-_POOL: ThreadPoolExecutor | None = None
 
-
-def _forget_pool() -> None:
-    global _POOL
-    _POOL = None
-
-
-if hasattr(os, "register_at_fork"):  # a child process does not have its parent's threads
-    os.register_at_fork(after_in_child=_forget_pool)
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def shared_pool() -> ThreadPoolExecutor:
-    """The one pool of threads that all kernels share; what runs in it must not wait for it."""
-    global _POOL
-    if _POOL is None:
-        _POOL = ThreadPoolExecutor(_processors(), thread_name_prefix="backproof-kernel")
-    return _POOL
+def run_apart(run: Callable[..., Any], *arrays: Array) -> None:
+    """``run`` over one-dimensional arrays that share no memory; large ones in shares, which threads take as they become
+    free."""
+    size = arrays[0].size
+    threads = 1 if size < SMALLEST_SHARED else min(processors(), size // LEAST_SHARE)
+    if threads < 2:
+        run(*arrays)
+    else:
+        shared(lambda part: run(*[a[part] for a in arrays]), guided(size, LEAST_SHARE, threads), threads)
 
 
 def _run_shared(run: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Array]) -> None:
-    """``run`` over one-dimensional arrays; large ones in shares, which threads take as they become free."""
+    """The same where an input may be a number, or an output too."""
     size = outputs[0].size
-    workers = min(_processors(), size // SHARE)
-    if size < SMALLEST_SHARED or workers < 2:
+    threads = 1 if size < SMALLEST_SHARED else min(processors(), size // LEAST_SHARE)
+    if threads < 2:
         _run_part(run, inputs, outputs, slice(0, size))
-        return
-    pool = shared_pool()
-    starts, lock = iter(range(0, size, SHARE)), threading.Lock()
-
-    def take_shares() -> None:
-        while True:
-            with lock:
-                start = next(starts, None)
-            if start is None:
-                return
-            _run_part(run, inputs, outputs, slice(start, start + SHARE))
-
-    pending = [pool.submit(take_shares) for _ in range(1, workers)]
-    take_shares()
-    for future in pending:
-        future.result()
+    else:
+        shared(lambda part: _run_part(run, inputs, outputs, part), guided(size, LEAST_SHARE, threads), threads)
 
 
 def _run_part(run: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Array], part: slice) -> None:
-    """One share. An input that is an output too is copied, share by share: the compiled loop uses vector instructions
+    """One share. An input that is an output too is copied, piece by piece: the compiled loop uses vector instructions
     only where it sees at run time that its arrays are apart."""
     written = {id(out.base if out.base is not None else out) for out in outputs}
+    aliased = [isinstance(a, np.ndarray) and id(a.base if a.base is not None else a) in written for a in inputs]
 
-    def taken(a: Any) -> Any:
-        if not isinstance(a, np.ndarray):
-            return a
-        aliased = id(a.base if a.base is not None else a) in written
-        return a[part].copy() if aliased and a.size > SMALLEST_COPIED else a[part]
+    def over(piece: slice, copied: bool) -> None:
+        given = [a[piece] if isinstance(a, np.ndarray) else a for a in inputs]
+        if copied:
+            given = [a.copy() if apart else a for a, apart in zip(given, aliased, strict=True)]
+        run(*given, *(out[piece] for out in outputs))
 
-    run(*map(taken, inputs), *(out[part] for out in outputs))
+    if not any(aliased) or part.stop - part.start <= SMALLEST_COPIED:
+        over(part, copied=False)
+        return
+    for start in range(part.start, part.stop, COPIED_PIECE):
+        over(slice(start, min(start + COPIED_PIECE, part.stop)), copied=True)
 
 
 # --------------------------------------------------------------------------------------------------------------- arrays

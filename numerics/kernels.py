@@ -19,7 +19,19 @@ from ..theory.activations import Activation, activation
 from ..theory.arithmetic import ARITHMETICS, fused
 from ..theory.errors import InputError, lookup
 from ..theory.lowering import Program
-from .compiled import DTYPES, SMALLEST_SHARED, Array, apply, as_input, check_out, file_name, load, one_line, write_once
+from .compiled import (
+    DTYPES,
+    SMALLEST_SHARED,
+    Array,
+    apply,
+    as_input,
+    check_out,
+    file_name,
+    load,
+    one_line,
+    run_apart,
+    write_once,
+)
 from .elementwise import Elementwise, compile_elementwise
 from .files import cache_directory
 
@@ -108,11 +120,11 @@ class Kernel:
         if out is None:
             if self._is_plain(x):
                 value = np.empty_like(x)
-                self._run((n,))(x, value)
+                run_apart(self._run((n,)), x, value)
                 return value
         elif self._are_alike(x, out):
             try:
-                self._runs[n,](x, out)
+                run_apart(self._runs[n,], x, out)
                 return out
             except (KeyError, TypeError):  # not loaded yet, or not contiguous: compiled code looks before it computes
                 pass
@@ -123,11 +135,11 @@ class Kernel:
         if out is None:
             if self._is_plain(x):
                 pair = np.empty_like(x), np.empty_like(x)
-                self._run((0, 1))(x, *pair)
+                run_apart(self._run((0, 1)), x, *pair)
                 return pair
         elif type(out) is tuple and len(out) == 2 and self._are_alike(x, *out):
             try:
-                self._runs[0, 1](x, out[0], out[1])
+                run_apart(self._runs[0, 1], x, *out)  # type: ignore[arg-type]
                 return out
             except (KeyError, TypeError):  # not loaded yet, or not contiguous: compiled code looks before it computes
                 pass
@@ -164,15 +176,15 @@ class Kernel:
         return result[()] if out is None else result
 
     def _is_plain(self, x: Any) -> bool:
-        """Whether compiled code takes ``x`` as it is, in one thread: the short way of small arrays."""
-        if type(x) is not np.ndarray or x.ndim != 1 or x.size >= SMALLEST_SHARED or not TARGETS[self.target].in_place:
+        """Whether compiled code takes ``x`` as it is: the short way."""
+        if type(x) is not np.ndarray or x.ndim != 1 or not TARGETS[self.target].in_place:
             return False
         flags = x.flags
         return x.dtype is DTYPE_OBJECTS[self.dtype] and flags.c_contiguous and flags.writeable
 
     def _are_alike(self, x: Any, *outs: Any) -> bool:
-        """Whether ``outs`` are different small arrays like ``x`` that own their memory: then none overlaps another."""
-        if type(x) is not np.ndarray or x.base is not None or x.size >= SMALLEST_SHARED or self.target != "cpu":
+        """Whether ``outs`` are different arrays like ``x`` that own their memory: then none overlaps another."""
+        if type(x) is not np.ndarray or x.base is not None or x.ndim != 1 or self.target != "cpu":
             return False
         kind, shape = DTYPE_OBJECTS[self.dtype], x.shape
         if x.dtype is not kind or (len(outs) > 1 and outs[0] is outs[1]):

@@ -20,9 +20,10 @@ from ..theory.errors import InputError, lookup
 from ..theory.losses import REDUCTIONS, Loss, loss
 from ..theory.symbols import parameter
 from ..theory.tensors import Axis
-from .compiled import DTYPES, as_input, file_name, load, shared_pool, write_once
+from .compiled import DTYPES, as_input, file_name, load, write_once
 from .files import cache_directory
 from .row_kernels import SHARE
+from .sharing import processors, shared
 from .targets.numba_rows import print_pass
 from .targets.printing import literal
 from .targets.tensor_parts import Pass
@@ -95,7 +96,7 @@ class LossKernel:
 
         starts = range(0, rows, step)
         if len(starts) > 1:
-            list(shared_pool().map(share, starts))
+            shared(share, starts, min(processors(), len(starts)))
         elif rows:
             share(0)
         return self._reduced(losses, p.shape), delta.reshape(p.shape)

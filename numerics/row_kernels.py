@@ -18,8 +18,9 @@ import numpy.typing as npt
 from ..theory.errors import InputError, Unsupported, lookup
 from ..theory.layer_row import Layer
 from ..theory.layers import LAYERS
-from .compiled import DTYPES, as_input, check_out, file_name, load, shared_pool, write_once
+from .compiled import DTYPES, as_input, check_out, file_name, load, write_once
 from .files import cache_directory
+from .sharing import processors, shared
 
 Array = npt.NDArray[Any]
 #: Entries of a share of rows that a thread takes.
@@ -102,7 +103,7 @@ class RowKernel:
 
         starts = range(0, rows, step)
         if len(starts) > 1:
-            list(shared_pool().map(share, starts))
+            shared(share, starts, min(processors(), len(starts)))
         else:
             for start in starts:
                 share(start)

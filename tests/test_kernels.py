@@ -128,9 +128,10 @@ def test_out_pairs(silu):
 
 
 def test_large_arrays_are_shared_over_threads(silu, monkeypatch):
-    from backproof.numerics import compiled
+    from backproof.numerics import compiled, sharing
 
-    monkeypatch.setattr(compiled, "_processors", lambda: 4)
+    for module in (compiled, sharing):
+        monkeypatch.setattr(module, "processors", lambda: 4)
     points = np.random.default_rng(1).normal(size=3 * SMALLEST_SHARED + 17)
     threads = set()
     run = silu._run((0,))
@@ -145,6 +146,20 @@ def test_large_arrays_are_shared_over_threads(silu, monkeypatch):
     assert len(threads) > 1
     monkeypatch.setitem(silu._runs, (0,), run)
     np.testing.assert_array_equal(result, np.concatenate([silu(part) for part in np.array_split(points, 5)]))
+
+
+@pytest.mark.parametrize("size", [SMALLEST_SHARED - 1, SMALLEST_SHARED, SMALLEST_SHARED + 1, 1_000_003])
+def test_every_size_in_place_and_apart(silu, monkeypatch, size):
+    from backproof.numerics import compiled
+
+    monkeypatch.setattr(compiled, "processors", lambda: 2)
+    points = np.random.default_rng(2).normal(size=size)
+    expected = np.concatenate([silu(part) for part in np.array_split(points, 30)])
+    np.testing.assert_array_equal(silu(points), expected)
+    value, slope = silu.value_and_derivative(points)
+    np.testing.assert_array_equal(value, expected)
+    assert silu.derivative(points, out=points) is points
+    np.testing.assert_array_equal(points, slope)
 
 
 def test_read_only_input_is_fine_and_read_only_output_refused(silu):
