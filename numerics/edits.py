@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .sources import short
+from .sources import place_near, short
 
 _OPERATORS: Mapping[type[ast.operator], type[ast.operator]] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
@@ -22,15 +22,19 @@ _CALLS = {"sum": "mean", "mean": "sum", "max": "min", "min": "max", "maximum": "
 
 @dataclass(frozen=True)
 class Edit:
-    """One place in a tree (its parent, field and index) and what is to stand there."""
+    """One place in a tree (its parent, field and index), the node there, and what is to stand there instead."""
 
     parent: ast.AST
     field: str
     index: int | None
+    node: Any
     new: Any
-    line: int
-    before: str
-    after: str
+    places: Sequence[tuple[ast.AST, str, int | None, Any]]  # of the whole tree
+
+    @property
+    def line(self) -> int:
+        """The line of the file that is changed."""
+        return int(getattr(self.node, "lineno", getattr(self.parent, "lineno", 0)))
 
     def apply(self) -> Any:
         """Put the new node in; return the old one."""
@@ -47,6 +51,22 @@ class Edit:
             setattr(self.parent, self.field, old)
         else:
             getattr(self.parent, self.field)[self.index] = old
+
+    def words(self) -> tuple[str, str]:
+        """Before and after, as the smallest expression around it that a reader recognises; the tree is as it was."""
+        shown = self.node
+        while len(ast.unparse(shown)) < 8 or not isinstance(shown, (ast.expr, ast.stmt)):
+            above = next((p for p, _, _, child in self.places if child is shown), None)
+            if above is None or isinstance(above, (ast.FunctionDef, ast.For, ast.If, ast.With)):
+                break
+            shown = above
+        before = _said(shown)
+        if shown is self.node:
+            return before, _said(self.new)
+        old = self.apply()
+        after = _said(shown)
+        self.undo(old)
+        return before, after
 
 
 @dataclass(frozen=True)
@@ -75,7 +95,8 @@ def edits(tree: ast.FunctionDef, scope: Scope) -> Iterator[Edit]:
             if isinstance(node, ast.FunctionDef):
                 continue
             for new in kind(node, scope):
-                yield _edit(parent, field, index, node, new, places)
+                place_near(new, node if hasattr(node, "lineno") else parent)
+                yield Edit(parent, field, index, node, new, places)
 
 
 def _places(tree: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, Any]]:
@@ -89,25 +110,6 @@ def _places(tree: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, Any]]:
                 for k, each in enumerate(value):
                     if isinstance(each, ast.AST) and not isinstance(each, ast.cmpop):
                         yield parent, field, k, each
-
-
-def _edit(parent: Any, field: str, index: int | None, node: Any, new: Any, places: Sequence[Any]) -> Edit:
-    """Describe an edit by the smallest expression around it that a reader recognises."""
-    line = getattr(node, "lineno", getattr(parent, "lineno", 0))
-    draft = Edit(parent, field, index, new, line, "", "")
-    shown = node
-    while len(ast.unparse(shown)) < 8 or not isinstance(shown, (ast.expr, ast.stmt)):
-        above = next((p for p, _, _, child in places if child is shown), None)
-        if above is None or isinstance(above, (ast.FunctionDef, ast.For, ast.If, ast.With)):
-            break
-        shown = above
-    before = _said(shown)
-    if shown is node:
-        return Edit(parent, field, index, new, line, before, _said(new))
-    old = draft.apply()
-    after = _said(shown)
-    draft.undo(old)
-    return Edit(parent, field, index, new, line, before, after)
 
 
 def _said(node: ast.AST) -> str:
@@ -224,7 +226,7 @@ class _Exchange(ast.NodeTransformer):
         self.table = {a: b, b: a}
 
     def visit_Name(self, node: ast.Name) -> ast.Name:
-        return ast.Name(self.table.get(node.id, node.id), node.ctx)
+        return ast.copy_location(ast.Name(self.table.get(node.id, node.id), node.ctx), node)
 
 
 # Insertions ----------------------------------------------------------------------------------------------------------

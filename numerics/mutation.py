@@ -195,7 +195,7 @@ def _edited(subject: Subject) -> Iterator[Mutant]:
             new = change(copy.deepcopy(node))
             line = getattr(node, "lineno", 0)
             replaced = _Replace(target, new).visit(changed)
-            made = recompiled(replaced, function)
+            made = recompiled(ast.fix_missing_locations(replaced), function)
             if made is not None:
                 yield Mutant(f"{label} (line {line} of {function.__name__})", made)
 

@@ -14,12 +14,13 @@ import types
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .code_edits import code_edits
-from .edits import edits, scope_of
+from .edits import Edit, edits, scope_of
 from .findings import compare
 from .sources import recompiled, source_tree
 from .subject import ExactRun, Subject, gradients, run_exact
@@ -59,19 +60,21 @@ def repair(subject: Subject, runs: Sequence[ExactRun], wrong: Sequence[str]) -> 
     silent = io.StringIO()
     with contextlib.redirect_stdout(silent), contextlib.redirect_stderr(silent), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for found, candidate in _candidates(subject, runs[0]):
+        for described, candidate in _candidates(subject, runs[0]):
             if time.process_time() > deadline:
                 return None
             changed = replace(subject, backward=candidate)
             if _near(changed, runs[:2], wrong) and _exact(changed, runs, wrong):
-                return found
+                return described()
     return None
 
 
-def _candidates(subject: Subject, run: ExactRun) -> Iterator[tuple[Repair, Callable[..., Any]]]:
+def _candidates(subject: Subject, run: ExactRun) -> Iterator[tuple[Callable[[], Repair], Callable[..., Any]]]:
+    """Changed backwards, each with what writes the change down: writing costs more than trying."""
     backward = subject.backward
     if source_tree(backward) is None:
-        yield from ((Repair(backward.__name__, line, text), made) for line, text, made in code_edits(backward))
+        for line, text, made in code_edits(backward):
+            yield partial(Repair, backward.__name__, line, text), made
     functions: list[Any] = [backward, *_helpers(backward)]
     for function in functions:
         tree = source_tree(function)
@@ -83,8 +86,12 @@ def _candidates(subject: Subject, run: ExactRun) -> Iterator[tuple[Repair, Calla
             made = recompiled(tree, function)
             edit.undo(old)
             if made is not None:
-                found = Repair(function.__name__, edit.line, _dedented(edit.before, edit.after))
-                yield found, made if function is backward else _calling(backward, function, made)
+                candidate = made if function is backward else _calling(backward, function, made)
+                yield partial(_described, function, edit), candidate
+
+
+def _described(function: Any, edit: Edit) -> Repair:
+    return Repair(function.__name__, edit.line, _dedented(*edit.words()))
 
 
 def _helpers(backward: Any) -> list[types.FunctionType]:

@@ -25,10 +25,21 @@ def source_tree(function: Any) -> ast.FunctionDef | None:
     return definition
 
 
+def place_near(new: ast.AST, node: ast.AST) -> None:
+    """Give a new node, and the parts of it that are new too, the place of ``node`` in the file."""
+    if "lineno" in new._attributes:
+        if hasattr(new, "lineno") and hasattr(new, "col_offset"):
+            return  # taken over from the tree, with all its parts
+        ast.copy_location(new, node)
+    for part in ast.iter_child_nodes(new):
+        place_near(part, node)
+
+
 def recompiled(tree: ast.FunctionDef, function: Any) -> Any:
     """Return the function that a changed definition describes, with the globals and closure of ``function``.
 
-    None where the tree does not compile, or needs a variable that was not closed over.
+    Every node has its place in the file (:func:`place_near`). None where the tree does not compile, or needs a variable
+    that was not closed over.
     """
     free = function.__code__.co_freevars
     module: ast.Module = ast.Module([tree], [])
@@ -38,7 +49,7 @@ def recompiled(tree: ast.FunctionDef, function: Any) -> Any:
         outer.body = [tree]
         module = ast.Module([outer], [])
     try:
-        code = compile(ast.fix_missing_locations(module), function.__code__.co_filename, "exec")
+        code = compile(module, function.__code__.co_filename, "exec")
     except (SyntaxError, ValueError, TypeError, RecursionError):
         return None
     inner = _code_named(code, tree.name)
