@@ -8,6 +8,7 @@ from typing import Any
 #: public name -> the module that defines it; loaded when first asked for.
 _HOME = {
     "kernel": "kernels",
+    "parametric_kernel": "parametric",
     "row_kernel": "row_kernels",
     "loss_kernel": "loss_kernels",
     "measure_accuracy": "accuracy",

@@ -181,19 +181,38 @@ def _run_shared(run: Callable[..., Any], inputs: Sequence[Any], outputs: Sequenc
         shared(lambda part: _run_part(run, inputs, outputs, part), guided(size, LEAST_SHARE, threads), threads)
 
 
+class Periodic:
+    """An array that repeats for ever, entry by entry of another: a parameter along the last axes of what it belongs to.
+
+    Pieces are cut from it as from an array; those of up to ``longest`` entries are not copied.
+    """
+
+    def __init__(self, period: Array, longest: int = COPIED_PIECE) -> None:
+        self.period = max(1, period.size)
+        self._memory = np.resize(period, self.period + longest)
+
+    def __getitem__(self, part: slice) -> Array:
+        start, size = part.start % self.period, part.stop - part.start
+        if start + size > self._memory.size:
+            return np.resize(self._memory[start : start + self.period], size)
+        return self._memory[start : start + size]
+
+
 def _run_part(run: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Array], part: slice) -> None:
     """One share. An input that is an output too is copied, piece by piece: the compiled loop uses vector instructions
     only where it sees at run time that its arrays are apart."""
     written = {id(out.base if out.base is not None else out) for out in outputs}
     aliased = [isinstance(a, np.ndarray) and id(a.base if a.base is not None else a) in written for a in inputs]
 
+    repeats = any(isinstance(a, Periodic) for a in inputs)
+
     def over(piece: slice, copied: bool) -> None:
-        given = [a[piece] if isinstance(a, np.ndarray) else a for a in inputs]
+        given = [a[piece] if isinstance(a, (np.ndarray, Periodic)) else a for a in inputs]
         if copied:
             given = [a.copy() if apart else a for a, apart in zip(given, aliased, strict=True)]
         run(*given, *(out[piece] for out in outputs))
 
-    if not any(aliased) or part.stop - part.start <= SMALLEST_COPIED:
+    if not (repeats or any(aliased)) or part.stop - part.start <= SMALLEST_COPIED:
         over(part, copied=False)
         return
     for start in range(part.start, part.stop, COPIED_PIECE):

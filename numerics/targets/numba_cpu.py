@@ -177,6 +177,7 @@ def print_source(
     *,
     dtype: str,
     scalars: Sequence[str] = (),
+    wide: Sequence[str] = (),
     title: str = "",
     name: str = "run",
     cache: bool = True,
@@ -186,7 +187,7 @@ def print_source(
     """A module with one function ``run(inputs…, outputs…)`` over one-dimensional contiguous arrays.
 
     Entries are computed in float64 and rounded once to ``dtype``, or in the floats of ``arithmetic``. ``scalars`` names
-    the inputs that are single numbers. The loop releases the GIL, so that several threads can share a large array;
+    the inputs that are single numbers, ``wide`` the outputs that are float64 arrays. The loop releases the GIL, so that several threads can share a large array;
     nothing is compiled in parallel mode, which would cost seconds. ``cache`` keeps the compiled code beside the file
     (source read from a pipe has no such place). ``functions`` is one of :data:`SOURCES`; what is not kept in a file
     must run without the package.
@@ -214,7 +215,8 @@ def print_source(
     inputs = {given: identifier(given) for given in program.inputs}
     outputs = {given: f"{identifier(given)}_out" for given in program.outputs}
     of_array = f"{dtype}[::1]"
-    kinds = ["float64" if given in scalars else of_array for given in inputs] + [of_array] * len(outputs)
+    kinds = ["float64" if given in scalars else of_array for given in inputs]
+    kinds += ["float64[::1]" if given in wide else of_array for given in outputs]
     signature = f"void({', '.join(kinds)})"
     options = ("cache=True, " if cache else "") + 'nogil=True, error_model="numpy"'
     lines = [
