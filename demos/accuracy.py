@@ -188,6 +188,9 @@ def _explained(rows: list[Activation], dtype: str, size: int, seed: int, as_json
     show_default=True,
     help="With --exhaustive: the kernels to measure; fast ones promise 4 ULP.",
 )
+@click.option(
+    "--runtime-parameters", is_flag=True, help="Measure the kernels whose parameters are arguments, over their values."
+)
 @seed_option
 @json_option
 def command(
@@ -203,6 +206,7 @@ def command(
     against: str | None,
     threads: int | None,
     precision: str,
+    runtime_parameters: bool,
     seed: int,
     as_json: bool,
 ) -> int:
@@ -219,6 +223,9 @@ def command(
     in a compiled loop: ten million points take minutes a row. With --all, --json prints one object a line as rows are
     done. An interrupted run goes on where it stopped.
 
+    --runtime-parameters measures value, derivatives and the derivative by each parameter of the kernel that takes the
+    parameters as arguments, at usual, tiny, huge and, where allowed, negative values and 0.
+
     --exhaustive holds value, first and second derivative at every float32 input against the float64 kernel, whose own
     error is measured in the same run, and decides exactly wherever that does not. With --all, rows with parameters are
     measured at other values too, and --json prints one object a line as rows are done. An interrupted run goes on where
@@ -227,6 +234,15 @@ def command(
     if every == (formula is not None):
         raise InputError("accuracy: name one activation or formula, or --all")
     rows = list(ACTIVATIONS.values()) if every else [activation(formula or "")]
+    if runtime_parameters:
+        from .runtime_parameters import measure_all as measure_parameters
+
+        if explain or exhaustive or threads is not None or target != "cpu" or dtype not in ("float64", "float32"):
+            raise InputError(
+                "accuracy: --runtime-parameters is for a sample on the target cpu in float64 or float32, without "
+                "--explain, --exhaustive and --threads"
+            )
+        return measure_parameters(rows, dtype, points, seed, as_json, every=every)
     if explain:
         if exhaustive or target != "cpu":
             raise InputError("accuracy: --explain is for a sample on the target cpu")

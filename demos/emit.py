@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from ..numerics.emission import TARGETS, activation_source, emit_layer, emit_loss, formula_row, kinds_of
+from ..numerics.emission import (
+    TARGETS,
+    activation_source,
+    emit_layer,
+    emit_loss,
+    formula_row,
+    kinds_of,
+    parametric_source,
+)
 from ..numerics.files import write_whole
 from ..numerics.network_source import is_network, network_source
 from ..theory.errors import InputError
@@ -33,6 +41,7 @@ MOST_DERIVATIVES = 8
     type=click.Choice(["float64", "float32"]),
     help="Of arrays; steps stay float64 and are rounded once (default: float64; for layers: numba, c, cuda).",
 )
+@click.option("--runtime-parameters", is_flag=True, help="Parameters are arguments of the function (target numba).")
 @click.option("--input", "shape", metavar="SHAPE", help="A sample's shape, for a network's layers: 784, 20x8, 3x32x32.")
 @click.option("--activation", metavar="NAME", help="Hidden activation of a network's widths (default: relu).")
 @click.option(
@@ -47,6 +56,7 @@ def command(
     as_loss: bool,
     derivatives: int | None,
     dtype: str | None,
+    runtime_parameters: bool,
     shape: str | None,
     activation: str | None,
     objective: str,
@@ -63,13 +73,14 @@ def command(
     \b
     backproof emit gelu --target torch
     backproof emit "x/(1+x**2)" --target c --output f.c
+    backproof emit swish --target numba --runtime-parameters
     backproof emit lstm --target cuda
     backproof emit softmax_cross_entropy --target jax
     backproof emit "conv(16,3) relu flatten dense(10)" --input 3x8x8 --target torch
     """
     if shape is not None or is_network(formula):
-        if as_layer or as_loss or derivatives is not None or dtype is not None:
-            raise InputError("--layer, --loss, --derivatives and --dtype are not for networks")
+        if as_layer or as_loss or derivatives is not None or dtype is not None or runtime_parameters:
+            raise InputError("--layer, --loss, --derivatives, --dtype and --runtime-parameters are not for networks")
         text = network_source(formula, shape, target, activation=activation, loss=objective)
         _deliver({"name": formula, "kind": "network", "target": target, "source": text}, text, output, as_json)
         return
@@ -83,12 +94,14 @@ def command(
     if kind != "activation":
         if derivatives is not None:
             raise InputError(f"{formula} is a {kind}: --derivatives is for activations")
+        if runtime_parameters:
+            raise InputError(f"{formula} is a {kind}: --runtime-parameters is for activations")
         name, text = (emit_layer if kind == "layer" else emit_loss)(formula, target, dtype)
         data = {"name": name, "kind": kind, "target": target, "source": text}
     else:
         row = formula_row(formula)
         derivatives, dtype = 1 if derivatives is None else derivatives, dtype or "float64"
-        text = source(row, target, derivatives, dtype)
+        text = (parametric_source if runtime_parameters else source)(row, target, derivatives, dtype)
         data = {"name": row.name, "kind": kind, "target": target, "dtype": dtype, "derivatives": derivatives}
         data["source"] = text
     _deliver(data, text, output, as_json)

@@ -60,6 +60,8 @@ def _layer_of(module: str) -> Callable[..., str]:
 _NUMPY = "{name}(x) returns {results}; x is an array or a number."
 _NUMBA = "{name}(x, {results}) fills arrays like x: one-dimensional, contiguous, {dtype}."
 
+_NUMBA_PARAMETERS = "{name}(x, {inputs}, {results}) fills arrays like x: one-dimensional, contiguous, {dtype}."
+
 _BOTH = ("float64", "float32")
 _NUMBA_ROW = _in_one_pass("numba_cpu", _NUMBA, cache=False)
 
@@ -100,6 +102,30 @@ def activation_source(row: Activation, target: str = "numpy", derivatives: int =
         return activation_program(row, orders, dtype, "cpu" if target == "numba" else None)
 
     return printer(programs, name=name, title=title, derivatives=derivatives, dtype=dtype)
+
+
+def parametric_source(row: Activation, target: str, derivatives: int = 1, dtype: str = "float64") -> str:
+    """A module like :func:`activation_source`'s with the parameters as numbers beside x, and ∂f/∂p for each.
+
+    Raises :class:`InputError` for a target other than numba (the form wants fused multiply-add), and for a row without
+    parameters.
+    """
+    from ..theory.arithmetic import ARITHMETICS, fused
+    from ..theory.parametric import parametric_program, symbolic
+    from .targets.numba_cpu import print_source
+    from .targets.printing import identifier
+
+    if lookup(TARGETS, target, "target").name != "numba":
+        raise InputError(f"parameters at call time are printed for the target numba, not for {target}")
+    formula = symbolic(row).expr
+    orders, by = tuple(range(derivatives + 1)), tuple(row.parameters)
+    program = parametric_program(row, orders, fused(ARITHMETICS[dtype]), by=by)
+    name, names = identifier(row.name.split("(")[0].strip()), [str(p) for p in by]
+    results = ", ".join(f"{n}_out" for n in program.outputs)
+    usage = _NUMBA_PARAMETERS.format(name=name, inputs=", ".join(names), results=results, dtype=dtype)
+    numbers = f"{', '.join(names)}: {'one number' if len(names) == 1 else 'numbers'}"
+    doc = f"{row.title or row.name}: f(x) = {formula}\n\n{usage}\n{numbers}.\n"
+    return print_source(program, dtype=dtype, scalars=names, title=doc, name=name, cache=False)
 
 
 def layer_source(row: Layer, target: str = "numpy", dtype: str | None = None) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import chain
 from typing import Any
 
@@ -64,9 +64,9 @@ class _Given:
 class ParametricKernel:
     """A compiled activation with parameters at call time: ``k(x, beta=1.5)``, ``k.vjp(x, dy, beta=…)``.
 
-    ``x`` and ``out`` are as for :class:`.kernels.Kernel`. A parameter that is not named has the row's default. Given, it is
-    a number (used in float64, whatever ``dtype``) or an array of ``dtype``: of one axis, lying along ``axis`` of x (the
-    last by default), or of as many axes as x has, of which those of length 1 are repeated. Values outside the
+    ``x`` and ``out`` are as for :class:`.kernels.Kernel`. A parameter that is not named has the row's default. Given,
+    it is a number (used in float64, whatever ``dtype``) or an array of ``dtype``: of one axis, lying along ``axis`` of x
+    (the last by default), or of as many axes as x has, of which those of length 1 are repeated. Values outside the
     parameter's domain are refused. Steps are float64 and results are rounded once.
     """
 
@@ -77,7 +77,7 @@ class ParametricKernel:
     @property
     def parameters(self) -> tuple[str, ...]:
         """The names of the parameters, in the order of their gradients."""
-        return tuple(map(str, self.activation.parameters))
+        return tuple(self._known)
 
     def __call__(self, x: Any, *, out: Array | None = None, axis: int = -1, **parameters: Any) -> Any:
         """f(x)."""
@@ -99,7 +99,7 @@ class ParametricKernel:
         return value, slope
 
     def parameter_derivative(self, x: Any, *, axis: int = -1, **parameters: Any) -> Any:
-        """∂f/∂p entry by entry, of the shape of x; a tuple in the order of :attr:`parameters` where there are several."""
+        """∂f/∂p entry by entry, of the shape of x; a tuple in the order of :attr:`parameters` of several."""
         task: Task = ((), self.parameters, False)
         found = self._evaluate(task, [x], (None,) * len(self.parameters), axis, parameters)
         return found[0] if len(found) == 1 else tuple(found)
@@ -171,28 +171,35 @@ class ParametricKernel:
 
     # ------------------------------------------------------------------------------------------------------- parameters
 
+    @cached_property
+    def _known(self) -> dict[str, tuple[float, bool]]:
+        """Parameter -> (its default, whether it must be positive)."""
+        return {str(p): (float(v), bool(p.is_positive)) for p, v in self.activation.parameters.items()}
+
     def _given(self, parameters: Mapping[str, Any], shape: tuple[int, ...], axis: int) -> _Given:
-        known = {str(s): s for s in self.activation.parameters}
+        known = self._known
         for name in parameters:
-            lookup(known, name, f"parameter of {self.activation.name}")
+            lookup(known, name, f"parameter of {self.activation.name}") if name not in known else None
         values: dict[str, float | Array] = {}
         shapes: dict[str, tuple[int, ...]] = {}
-        for name, symbol in known.items():
-            value = parameters.get(name, self.activation.parameters[symbol])
+        for name, (default, is_positive) in known.items():
+            value = parameters.get(name, default)
             if isinstance(value, (np.ndarray, list, tuple)) and np.ndim(value) > 0:
                 array = as_input(value, self.dtype, name)
                 values[name], shapes[name] = array, _aligned(name, array.shape, shape, axis)
             else:
                 values[name] = _number(name, value)
-            _require_domain(symbol, values[name])
+            _require_domain(name, values[name], is_positive)
+        if not shapes:
+            return _Given(values, shapes, ())
         leading = min((_leading(s) for s in shapes.values()), default=len(shape))
-        suffix = shape[leading:] if shapes else ()
+        suffix = shape[leading:]
         for name, of in shapes.items():
             array = np.asarray(values[name]).reshape(of)
             values[name] = np.ascontiguousarray(np.broadcast_to(array.reshape(of[leading:]), suffix))
         return _Given(values, shapes, suffix)
 
-    # ---------------------------------------------------------------------------------------------------------- programs
+    # --------------------------------------------------------------------------------------------------------- programs
 
     def _run(self, task: Task, numbers: tuple[str, ...]) -> Callable[..., Any]:
         key = (task, numbers)
@@ -246,20 +253,20 @@ def _number(name: str, value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise InputError(
-            f"parameter {name} must be a real number or an array, not {type(value).__name__}"
-        ) from None
+        raise InputError(f"parameter {name} must be a real number or an array, not {type(value).__name__}") from None
 
 
-def _require_domain(symbol: sympy.Symbol, value: float | Array) -> None:
+def _require_domain(name: str, value: float | Array, is_positive: bool) -> None:
     """One clear line for a value that the table does not allow."""
+    if isinstance(value, float) and math.isfinite(value) and (value > 0 or not is_positive):
+        return
     array = np.asarray(value)
     wrong = ~np.isfinite(array)
-    if symbol.is_positive:
+    if is_positive:
         wrong |= ~(array > 0)
     if wrong.any():
         first = float(array[wrong].flat[0])
-        raise InputError(f"parameter {symbol} must be finite{' and positive' * bool(symbol.is_positive)}, not {first!r}")
+        raise InputError(f"parameter {name} must be finite{' and positive' * is_positive}, not {first!r}")
 
 
 def _aligned(name: str, given: tuple[int, ...], shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
@@ -273,8 +280,8 @@ def _aligned(name: str, given: tuple[int, ...], shape: tuple[int, ...], axis: in
     fits = len(given) == len(shape) and all(g in (1, s) for g, s in zip(given, shape, strict=True))
     if not fits:
         raise InputError(
-            f"parameter {name} has shape {tuple(given)}, x has {shape}: wanted one number, one along an axis, or a shape "
-            "that is repeated to that of x"
+            f"parameter {name} has shape {tuple(given)}, x has {shape}: wanted one number, one along an axis, "
+            "or a shape that is repeated to that of x"
         )
     return tuple(given)
 

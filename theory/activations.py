@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from .gaussian import Moment
 
 alpha, beta, slope, threshold, scale = (parameter(n) for n in ("alpha", "beta", "slope", "threshold", "scale"))
-#: PReLU's slope is learned, so it may be of either sign.
-learned_slope = parameter("a", positive=False)
+#: PReLU's slope is learned, so it may be of either sign; so may Swish's steepness.
+learned_slope, steepness = parameter("a", positive=False), parameter("beta", positive=False)
 
 
 @dataclass(frozen=True)
@@ -333,7 +333,7 @@ _ROWS = (
     Activation("quick_gelu", x / (1 + exp(-Rational(1702, 1000) * x)), title="GELU, sigmoid approximation",
                citation="Hendrycks & Gimpel 2016, arXiv:1606.08415"),
     Activation("silu", x * _SIGMOID, title="sigmoid linear unit", citation="Elfwing, Uchibe & Doya 2017, arXiv:1702.03118"),
-    Activation("swish", x / (1 + exp(-beta * x)), {beta: sympy.S.One}, {}, "SiLU with steepness β",
+    Activation("swish", x / (1 + exp(-steepness * x)), {steepness: sympy.S.One}, {}, "SiLU with steepness β",
                "Ramachandran, Zoph & Le 2017, arXiv:1710.05941"),
     Activation("mish", x * tanh(log(1 + exp(x))), title="Mish", citation="Misra 2019, arXiv:1908.08681"),
     Activation("softplus", log(1 + exp(beta * x)) / beta, {beta: sympy.S.One}, {}, "softplus", "Dugas et al. 2000"),

@@ -9,13 +9,14 @@ What the scaling itself would lose:
 
 * t is rounded, and exp makes 700 units of half a unit in t. t is carried as hi + lo (one fused multiply-add), and
   h(hi + lo) = h(hi) + lo·h′(hi); at a root of h, lo goes into the factor t − root of its local polynomial.
-* m·xʲ times a subnormal exponential has no digits: where h decays like q(|t|)·exp(−r|t|), q a polynomial, it is that far
-  out, and the factors go in before the last product, 2⁻ᴸ of 2ᴸ·exp.
+* m·xʲ times a subnormal exponential has no digits: where h decays like q(|t|)·exp(−r|t|), q a polynomial, it is that
+  far out, and the factors go in before the last product, 2⁻ᴸ of 2ᴸ·exp.
 * t may under- or overflow where the result does neither: beyond :data:`TINY` and :data:`HUGE` h is its leading term at
   0 or at ±∞, in which c cancels against m.
 
 Results of 24 bits from steps of 53 need lo at roots alone. An exponential is 0 for |t| above the arithmetic's ``gone``
-(1000): with a steepness below 10⁻⁶⁰ there are x so large that x² times it were a number again.
+(1000): in float64 with a parameter below 10⁻⁶⁰ or above 10⁶⁰ there are factors so large that e⁻¹⁰⁰⁰ times them were a
+number (:data:`MODERATE`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, reduce
 from math import gcd
 
 import flint
@@ -37,6 +38,7 @@ from .compensated import Pair, lifted_exp_of_minus, lowered, plus, product
 from .decaying import NotDecaying, a, half_line
 from .enclosures import ball_function, exact_value, taylor
 from .errors import InputError, Unsupported
+from .half_lines import _reach
 from .local_polynomials import LocalPolynomial, refine_root
 from .lowering import Builder, Lowering, Node, Program
 from .proof import PROOF_POINTS
@@ -45,8 +47,12 @@ from .symbols import x
 
 #: Below this |t| a function is its first term, above it its last one.
 TINY, HUGE = Rational(1, 2**60), Integer(2**60)
+#: Between these magnitudes of its parameters a float64 kernel loses nothing to :attr:`.Arithmetic.gone`.
+MODERATE = (1e-60, 1e60)
 #: From here on 2⁻⁵¹² times a number is a normal one; what is below and multiplied by any float does not overflow.
 LARGE = Rational(1, 2**400)
+#: Less than this gives 0 in 24 bits, whatever powers of such floats multiply it: there ∞ is no factor.
+NOTHING = Rational(1, 2**800)
 #: Functions whose argument decides the scale.
 _FUNCTIONS = (sympy.exp, sympy.tanh, sympy.sinh, sympy.cosh, sympy.erf, sympy.erfc, sympy.sin, sympy.cos, sympy.atan)
 #: Values of the parameters at which a program is held against its formula.
@@ -82,7 +88,7 @@ def symbolic(row: Activation) -> Activation:
 def expressions(row: Activation, orders: Iterable[int], by: Iterable[Symbol] = ()) -> dict[str, Expr]:
     """Name of an output -> the derivatives in x of these orders, and ∂f/∂p for each parameter in ``by``."""
     free = symbolic(row)
-    found = {f"derivative_{n}": free.derivative(n) for n in orders}
+    found = {("value", "derivative")[n] if n < 2 else f"derivative_{n}": free.derivative(n) for n in orders}
     return found | {f"by_{p}": free.expr.diff(p) for p in by}
 
 
@@ -233,7 +239,8 @@ class _Assembly:
             for place, (_, condition, _) in reversed(list(zip(places[:-1], of[:-1], strict=True))):
                 total = b.op("select", self.lowering.condition(condition), place, total)
             number = b.op("eq", self.places[x], self.places[x])
-            outputs[name] = total if len(of) == 1 else b.op("select", number, total, self.places[x])
+            guarded = len(of) > 1 or (name, 0) not in curved
+            outputs[name] = b.op("select", number, total, self.places[x]) if guarded else total
         return b.finish(outputs)
 
     def _functions(self, curved: Mapping[tuple[str, int], Scaling]) -> dict[tuple[str, int], tuple[int, int | None]]:
@@ -324,7 +331,8 @@ class _Assembly:
         steps = [*self._steps(s.factor), *self.upstream]
         total = self._done(value, steps)
         if not self.arithmetic.compensated:  # 0·∞
-            return b.op("select", b.op("eq", value, b.constant(0)), value, total) if x in s.factor else total
+            none = b.op("lt", b.op("abs", value), b.constant(NOTHING))
+            return b.op("select", none, value, total) if x in s.factor else total
         distance = b.op("abs", t.hi)
         if slope is not None and t.lo is not None:
             error = self._done(slope, [("mul", t.lo), *steps])
@@ -351,10 +359,11 @@ class _Assembly:
         inner = Lowering(b, ())
         inner.symbols[a] = distance
         lo = None if t.lo is None else b.op("mul", b.constant(side * rate), t.lo)
-        exponent = Pair(b.op("mul", b.constant(rate), distance), lo)
+        held = b.op("at_most", distance, b.constant(_reach({1: rate}, arithmetic.gone)))  # as h has it: one exponential
+        exponent = Pair(b.op("mul", b.constant(rate), held), lo)
         core = b.op("mul", inner.lower(quotient), lifted_exp_of_minus(b, exponent, arithmetic))
         steps = [*self._steps(s.factor), *self.upstream]
-        if len(steps) > 1:  # lowered after the first where it is large enough, else at the end: neither leaves the range
+        if len(steps) > 1:  # lowered after the first where it is large enough, else at the end: none leaves the range
             core = self._done(core, steps[:1])
             large = b.op("lt", b.constant(LARGE), b.op("abs", core))
             one, small = b.constant(1), b.constant(Integer(2) ** -arithmetic.lift)
@@ -381,8 +390,12 @@ class _Assembly:
         return place
 
     def _steps(self, powers: Monomial) -> list[tuple[str, int]]:
-        """Products and quotients, x first."""
+        """Products and quotients, x first; plain parameters are one factor, before what may be subnormal."""
         steps: list[tuple[str, int]] = []
+        plain = sorted((v for v, k in powers.items() if v != x and k == 1), key=str)
+        if len(plain) > 1:
+            powers = {v: k for v, k in powers.items() if v not in plain}
+            steps = [("mul", reduce(lambda p, q: self.b.op("mul", p, q), (self.places[v] for v in plain)))]
         for symbol in sorted(powers, key=lambda v: (v != x, -powers[v], str(v))):
             steps += [("mul" if powers[symbol] > 0 else "div", self.places[symbol])] * abs(powers[symbol])
         return steps
@@ -406,7 +419,7 @@ def _third_part(patch: LocalPolynomial, h: Expr) -> Expr:
 
 def _cut(s: Scaling, h: Expr) -> Expr:
     """h on the sides that occur, 0 elsewhere."""
-    if len(s.sides) == 2 or not s.scale and s.sides == (1, -1):
+    if len(s.sides) == 2:
         return h
     return Piecewise((h, x >= 0 if s.sides == (1,) else x <= 0), (0, True))
 
@@ -439,7 +452,7 @@ def _prove(
 
     Local polynomials are as exact as their arithmetic wants, so agreement is asked to their digits.
     """
-    bits = arithmetic.digits if arithmetic.compensated else SHORT_BITS
+    bits, least = (arithmetic.digits, arithmetic.range[0]) if arithmetic.compensated else (SHORT_BITS, 400)
     functions = {name: ball_function(e, (x, *parameters)) for name, e in given.items()}
     dy = [exact_value(Rational(3, 2))] if upstream else []
     with flint.ctx.workprec(1_700):
@@ -451,6 +464,6 @@ def _prove(
                 exact = function(at, *values) * (dy[0] if dy else 1)
                 if not exact.is_finite() or exact.rel_accuracy_bits() < 120:
                     continue
-                allowed = abs(exact) * arb(2) ** -(bits - 1) + arb(2) ** -arithmetic.range[0]
+                allowed = abs(exact) * arb(2) ** -(bits - 1) + arb(2) ** -least
                 if not abs(computed[name] - exact) < allowed:
                     raise Unsupported(f"the program of {name} differs from its formula at x = {float(point)}")
