@@ -22,9 +22,8 @@ from ..theory.errors import InputError, lookup
 from ..theory.lowering import Program
 from ..theory.parametric import parametric_program, symbolic
 from .compiled import (
+    COPIED_PIECE,
     DTYPES,
-    SHARE,
-    SMALLEST_SHARED,
     Array,
     Periodic,
     apply,
@@ -33,11 +32,13 @@ from .compiled import (
     file_name,
     load,
     one_line,
-    shared_pool,
     write_once,
 )
 from .files import cache_directory
+from .sharing import processors, shared
 
+#: Entries of a share of a gradient that a thread takes.
+SHARE = 32_768
 #: What a kernel computes in one pass: derivatives in x, parameters by which to derive, and whether dy multiplies.
 Task = tuple[tuple[int, ...], tuple[str, ...], bool]
 
@@ -65,7 +66,7 @@ class ParametricKernel:
     """A compiled activation with parameters at call time: ``k(x, beta=1.5)``, ``k.vjp(x, dy, beta=…)``.
 
     ``x`` and ``out`` are as for :class:`.kernels.Kernel`. A parameter that is not named has the row's default. Given,
-    it is a number (used in float64, whatever ``dtype``) or an array of ``dtype``: of one axis, lying along ``axis`` of x
+    it is a number (used in float64, whatever ``dtype``) or an array of ``dtype``: of one axis, along ``axis`` of x
     (the last by default), or of as many axes as x has, of which those of length 1 are repeated. Values outside the
     parameter's domain are refused. Steps are float64 and results are rounded once.
     """
@@ -131,7 +132,7 @@ class ParametricKernel:
         if given.shapes:  # they repeat in the order of the last axes
             x = np.ascontiguousarray(x)
         run = self._run(task, given.numbers)
-        results = apply(run, [x, *given.arguments(min(x.size, SMALLEST_SHARED))], checked, self.dtype)
+        results = apply(run, [x, *given.arguments(COPIED_PIECE)], checked, self.dtype)
         return [result[()] if out is None else result for result, out in zip(results, outs, strict=True)]
 
     def _gradients(
@@ -148,16 +149,21 @@ class ParametricKernel:
         arguments = given.arguments(step)
         run = self._run((orders, self.parameters, True), given.numbers)
 
-        def share(start: int) -> list[Array]:
+        partial: dict[int, list[Array]] = {}
+
+        def share(start: int) -> None:
             part = slice(start, min(start + step, array.size))
             terms = [np.empty(part.stop - start) for _ in self.parameters]
             taken = [a[part] if isinstance(a, Periodic) else a for a in arguments]
             run(*(a[part] for a in flat), *taken, *(g[part] for g in gradients), *terms)
-            return [t.reshape(-1, *given.suffix).sum(axis=0) for t in terms]
+            partial[start] = [t.reshape(-1, *given.suffix).sum(axis=0) for t in terms]
 
         starts = range(0, array.size, step)
-        partial = list(shared_pool().map(share, starts)) if len(starts) > 1 else [share(s) for s in starts]
-        sums = [sum((of[k] for of in partial), np.zeros(given.suffix)) for k in range(len(self.parameters))]
+        if len(starts) > 1:
+            shared(share, starts, min(processors(), len(starts)))
+        elif starts:
+            share(0)
+        sums = [sum((partial[s][k] for s in starts), np.zeros(given.suffix)) for k in range(len(self.parameters))]
         found = [self._summed(total, name, given, parameters) for name, total in zip(self.parameters, sums)]
         return (*(g.reshape(array.shape)[()] for g in gradients), *found)
 

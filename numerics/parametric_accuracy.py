@@ -106,13 +106,17 @@ def _is_promised(name: str, dtype: str, values: Mapping[str, float]) -> bool:
     return dtype == "float32" or name in TIGHTENED or all(v == 0 or low <= abs(v) <= high for v in values.values())
 
 
+def _derivative(k: ParametricKernel, n: int, values: dict[str, Any]) -> Callable[[Array], Any]:
+    return lambda points: k.derivative(points, n, **values)
+
+
 def _outputs(
     k: ParametricKernel, row: Activation, values: dict[str, Any], orders: tuple[int, ...]
 ) -> Iterator[tuple[str, Activation, int, Callable[[Array], Any]]]:
     """(label, the row and its derivative that an output is, and the function of the kernel that computes it)."""
     for n in orders:
         label = ("f", "f′", "f″")[n] if n < 3 else f"f^({n})"
-        yield label, row, n, lambda points, n=n: k.derivative(points, n, **values)
+        yield label, row, n, _derivative(k, n, values)
     exact = dict(row.parameters)
     for j, p in enumerate(row.parameters):
         by = symbolic(row).expr.diff(p).subs(exact)

@@ -174,10 +174,11 @@ def test_out_layouts_and_threads(monkeypatch):
     np.testing.assert_array_equal(k.vjp(frozen, frozen, beta=a)[1], one[1])
     pair = np.empty_like(points), np.empty_like(points)
     assert k.value_and_derivative(points, beta=a, out=pair)[1] is pair[1]
-    for name, value in (("SMALLEST_SHARED", 100), ("SHARE", 70)):
+    for name, value in (("SMALLEST_SHARED", 100), ("LEAST_SHARE", 70), ("COPIED_PIECE", 45)):
         monkeypatch.setattr(sharing, name, value)
-        monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(sharing, "_processors", lambda: 3)
+    monkeypatch.setattr(sharing, "processors", lambda: 3)
+    monkeypatch.setattr(module, "SHARE", 70)
+    monkeypatch.setattr(module, "COPIED_PIECE", 45)
     np.testing.assert_array_equal(k(points, beta=a), plain)
     shared = k.vjp(points, points, beta=a)
     np.testing.assert_array_equal(shared[0], one[0])

@@ -189,8 +189,8 @@ def print_source(
     Entries are computed in float64 and rounded once to ``dtype``, or in the floats of ``arithmetic``. ``scalars`` names
     the inputs that are single numbers, ``wide`` the outputs that are float64 arrays. The loop releases the GIL, so
     that several threads can share a large array; nothing is compiled in parallel mode, which would cost seconds.
-    ``cache`` keeps the compiled code beside the file (source read from a pipe has no such place). ``functions`` is one of :data:`SOURCES`; what is not kept in a file
-    must run without the package.
+    ``cache`` keeps the compiled code beside the file (source read from a pipe has no such place). ``functions`` is one
+    of :data:`SOURCES`; what is not kept in a file must run without the package.
     """
     functions = functions or ("package" if cache else "copied")
     if functions not in SOURCES:
