@@ -66,23 +66,28 @@ class RowKernel:
         found = tuple(g.reshape(shape) if g.ndim == 2 else g.astype(self.dtype) for g in gradients)
         return found if len(found) > 1 else found[0]
 
-    def _prepare(self, inputs: Sequence[Any], parameters: dict[str, Any]) -> tuple[list[Array], list[float], Any]:
+    def _prepare(
+        self, inputs: Sequence[Any], parameters: dict[str, Any], *, flat: bool = True
+    ) -> tuple[list[Array], list[float], Any]:
         names = [i.name for i in self.layer.inputs]
         if len(inputs) != len(names):
             raise InputError(f"{self.layer.name} takes {', '.join(names)}: {len(names)} arrays, not {len(inputs)}")
         x, *rest = (as_input(v, self.dtype, n) for v, n in zip(inputs, names, strict=True))
         if x.ndim == 0 or x.shape[-1] == 0:
             raise InputError(f"{names[0]} of shape {x.shape} has no entries in a row: the last axis is worked along")
-        for given, array in zip(self.layer.inputs[1:], rest, strict=True):
-            wanted = x.shape if len(given.indices) == 2 else x.shape[-1:]
+        for other, array in zip(self.layer.inputs[1:], rest, strict=True):
+            wanted = x.shape if len(other.indices) == 2 else x.shape[-1:]
             if array.shape != wanted:
-                raise InputError(f"{given.name} has shape {array.shape}, wanted {wanted} for {names[0]} of {x.shape}")
+                raise InputError(f"{other.name} has shape {array.shape}, wanted {wanted} for {names[0]} of {x.shape}")
         known = {str(s): v for s, v in self.layer.parameters.items()}
         for name in parameters:
             lookup(known, name, f"parameter of {self.layer.name}")
         values = [float(parameters.get(name, default)) for name, default in known.items()]
-        flat = [a.reshape(-1, x.shape[-1]) if len(i.indices) == 2 else a for a, i in zip([x, *rest], self.layer.inputs)]
-        return [np.ascontiguousarray(a) for a in flat], values, x.shape
+        given = [x, *rest]
+        if flat:
+            given = [a.reshape(-1, x.shape[-1]) if len(i.indices) == 2 else a for a, i in zip(given, self.layer.inputs)]
+            given = [np.ascontiguousarray(a) for a in given]
+        return given, values, x.shape
 
     def _by_rows(
         self, run: Callable[..., Any], arrays: list[Array], values: list[float], gradients: Sequence[Array] = ()
@@ -151,6 +156,8 @@ def row_kernel(name: str, dtype: str = "float64") -> RowKernel:
         raise Unsupported(
             f"layer {layer.name} is no function along the rows of a matrix: row kernels are of such layers"
         )
-    made = RowKernel(layer, str(dtype))
+    from .gate_kernels import GateKernel, gate_of
+
+    made = (RowKernel if gate_of(layer) is None else GateKernel)(layer, str(dtype))
     made.source  # noqa: B018  (refuse now, not at the first call)
     return made

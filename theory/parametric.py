@@ -139,11 +139,13 @@ def _scale(e: Expr) -> Monomial | None:
     """The powers of c in the arguments r·c·x of the functions in ``e``; None where there are none."""
     found: set[Expr] = set()
     for function in e.atoms(*_FUNCTIONS):
-        if x in function.free_symbols:
+        if function.free_symbols == {x}:
+            found.add(Integer(1))
+        elif x in function.free_symbols:
             ratio = sympy.cancel(function.args[0] / x)
             if x in ratio.free_symbols:
                 raise Unsupported(f"{function} is no function of a multiple of x")
-            found.add(ratio.as_coeff_Mul()[1])
+            found.add(ratio.as_independent(*ratio.free_symbols, as_Add=False)[1])
     if not found:
         return None
     if len(found) > 1:
@@ -329,7 +331,7 @@ class _Assembly:
         b = self.b
         t = self._argument(s)
         steps = [*self._steps(s.factor), *self.upstream]
-        total = self._done(value, steps)
+        total = self._pushed(value, steps)
         if not self.arithmetic.compensated:  # 0·∞
             none = b.op("lt", b.op("abs", value), b.constant(NOTHING))
             return b.op("select", none, value, total) if x in s.factor else total
@@ -399,6 +401,18 @@ class _Assembly:
         for symbol in sorted(powers, key=lambda v: (v != x, -powers[v], str(v))):
             steps += [("mul" if powers[symbol] > 0 else "div", self.places[symbol])] * abs(powers[symbol])
         return steps
+
+    def _pushed(self, place: int, steps: Sequence[tuple[str, int]]) -> int:
+        """The steps done to a function, before its last product where that is core·2ᴸT by 2⁻ᴸ."""
+        b, node, lift = self.b, self.b.nodes[place], Integer(2) ** -self.arithmetic.lift
+        if node.operation == "select":
+            yes, no = (self._pushed(o, steps) for o in node.operands[1:])
+            return b.op("select", node.operands[0], yes, no)
+        if node.operation == "mul" and self.arithmetic.lift and b.value_of(node.operands[1]) == lift:
+            core = node.operands[0]
+            if b.nodes[core].operation == "mul":  # of core·2ᴸT: only where T is near the underflow limit
+                return b.op("mul", self._done(core, steps), node.operands[1])
+        return self._done(place, steps)
 
     def _done(self, place: int, steps: Sequence[tuple[str, int]]) -> int:
         for operation, operand in steps:
