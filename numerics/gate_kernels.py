@@ -13,7 +13,7 @@ from typing import Any
 
 import sympy
 
-from ..theory.activations import Activation
+from ..theory.activations import ACTIVATIONS, Activation
 from ..theory.arithmetic import ARITHMETICS, fused
 from ..theory.errors import InputError
 from ..theory.evaluation import concrete
@@ -110,6 +110,14 @@ def gate_of(layer: Layer) -> sympy.Expr | None:
     return gate if gate is not None and gate.free_symbols == {x} else None
 
 
+def _by_name(value: sympy.Expr) -> sympy.Expr:
+    """Activations of the table, which layers call by name, as their formulas."""
+    named = [
+        f for f in value.atoms(sympy.Function) if type(f).__name__ in ACTIVATIONS and hasattr(type(f), "definition")
+    ]
+    return value.xreplace({f: ACTIVATIONS[type(f).__name__].at(f.args[0]) for f in named})
+
+
 def _entry(node: Tensor, names: dict[str, sympy.Symbol]) -> sympy.Expr | None:
     """An entry of the tensor as a formula of the entries of its inputs; None where it is more than that."""
     match node:
@@ -122,9 +130,8 @@ def _entry(node: Tensor, names: dict[str, sympy.Symbol]) -> sympy.Expr | None:
         case Map():
             operands = [_entry(o, names) for o in node.operands]
             given = {slot(k): o for k, o in enumerate(operands) if o is not None}
-            return None if None in operands else concrete(node.function).xreplace(given)
+            return None if None in operands else concrete(_by_name(node.function)).xreplace(given)
         case Contract() if not node.summed:
             factors = [_entry(f, names) for f in node.factors]
             return None if None in factors else sympy.Mul(*factors)
     return None
-
