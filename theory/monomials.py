@@ -19,10 +19,11 @@ from .polynomials import (
     UNIT,
     ZERO,
     Atom,
+    Coefficient,
     Exponent,
     Mono,
     Poly,
-    as_exponent,
+    as_whole,
     atom,
     is_boolean,
     is_natural,
@@ -43,7 +44,7 @@ def _product_of(m: Mono[Any], n: Mono[Any]) -> Poly:
 def monomial_product(m: Mono[Any], n: Mono[Any], c: Fraction | int = 1) -> Poly:
     """Product of two monomials, normalised."""
     if not m or not n:
-        return Poly({m or n: Fraction(c)})
+        return Poly({m or n: c})
     return _product_of(m, n).scaled(c)
 
 
@@ -85,7 +86,7 @@ def monomial(factors: Mapping[Atom, Exponent]) -> Poly:
         Work.check()
     plain: dict[Atom, Exponent] = {}
     special: list[Atom] = []
-    coefficient = Fraction(1)
+    coefficient: Coefficient = 1
     expanded: list[Poly] = []
     for a, e in factors.items():
         if e == 0:
@@ -94,7 +95,7 @@ def monomial(factors: Mapping[Atom, Exponent]) -> Poly:
             whole = math.floor(e)
             coefficient *= Fraction(a.data[0]) ** whole
             if e != whole:
-                plain[a] = as_exponent(e - whole)
+                plain[a] = as_whole(e - whole)
         elif a.kind == "power" and is_natural(e):
             expanded.append(natural_power(a.data[0], int(e)))
         elif a.kind == "function" and a.data[0] is sympy.cos and is_natural(e) and e >= 2:
@@ -112,7 +113,7 @@ def monomial(factors: Mapping[Atom, Exponent]) -> Poly:
     if special and (rewritten := _special_rules(plain, special)) is not None:
         result = rewritten
     else:
-        result = Poly({frozenset(plain.items()): Fraction(1)})
+        result = Poly({frozenset(plain.items()): 1})
     for p in expanded:
         result = result * p
     return result.scaled(coefficient)
@@ -180,10 +181,10 @@ def _leading_term_rule(a: Atom, factors: dict[Atom, Exponent]) -> Poly | None:
         return None
     reduced = dict(factors)
     for b, e in term:
-        reduced[b] = as_exponent(reduced.get(b, 0) - e)
+        reduced[b] = as_whole(reduced.get(b, 0) - e)
     rest = Poly({m: v for m, v in a.data[0].terms.items() if m != term})
-    raised = {**reduced, a: as_exponent(reduced[a] + 1)}
-    scale = 1 / a.data[0].terms[term]
+    raised = {**reduced, a: as_whole(reduced[a] + 1)}
+    scale = Fraction(1) / a.data[0].terms[term]
     return total([monomial(raised), *(times_monomial(reduced, m).scaled(-v) for m, v in rest.terms.items())]).scaled(
         scale
     )
@@ -193,7 +194,7 @@ def times_monomial(factors: Mapping[Atom, Exponent], m: Mono[Any]) -> Poly:
     """A product that is normalised only when all factors are together."""
     merged = dict(factors)
     for b, e in m:
-        merged[b] = as_exponent(merged.get(b, 0) + e)
+        merged[b] = as_whole(merged.get(b, 0) + e)
     return monomial(merged)
 
 

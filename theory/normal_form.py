@@ -352,14 +352,14 @@ def _unify_inside(p: Poly) -> Poly:
                     k = (_shape(a.data[0]), e - e // 1)
                     lowest[k] = min(lowest.get(k, e), e)
                 if a.kind == "sum":
-                    visit(Poly({a.data[1]: Fraction(1)}))
+                    visit(Poly({a.data[1]: 1}))
 
     def lower(q: Poly) -> Poly:
         return P.total(P.product(factor(a, e) for a, e in m).scaled(c) for m, c in q.terms.items())
 
     def factor(a: P.Atom, e: Any) -> Poly:
         if a.kind == "sum":
-            body = lower(Poly({a.data[1]: Fraction(1)}))
+            body = lower(Poly({a.data[1]: 1}))
             return P.power(P.make_sum(a.data[0], body), e)
         if a.kind == "power":
             least = lowest[_shape(a.data[0]), e - e // 1]

@@ -17,10 +17,11 @@ from .polynomials import (
     UNIT,
     ZERO,
     Atom,
+    Coefficient,
     Exponent,
     Mono,
     Poly,
-    as_exponent,
+    as_whole,
     atom,
     constant,
     is_boolean,
@@ -62,7 +63,7 @@ def by_cases(p: Poly, of: Callable[[Poly], Poly], *, booleans: bool = False) -> 
 def _under(p: Poly, condition: Atom) -> Poly:
     """The polynomial where a condition holds: other conditions that it decides are put in, u = 0 is solved."""
     terms = [monomial_product(m, frozenset(((condition, 1),)), c) for m, c in p.terms.items()]
-    stripped: dict[Mono[Any], Fraction] = {}
+    stripped: dict[Mono[Any], Coefficient] = {}
     for t in terms:
         for m, c in t.terms.items():
             n = m - {(condition, 1)}
@@ -73,7 +74,7 @@ def _under(p: Poly, condition: Atom) -> Poly:
 @lru_cache(maxsize=50_000)
 def power(p: Poly, e: Exponent) -> Poly:
     """p^e for a rational exponent."""
-    e = as_exponent(e)
+    e = as_whole(e)
     if e == 0:
         return UNIT
     if e == 1:
@@ -85,7 +86,7 @@ def power(p: Poly, e: Exponent) -> Poly:
     if len(p.terms) == 1:
         ((m, c),) = p.terms.items()
         if isinstance(e, int) and (e > 0 or not any(is_idempotent(a) for a, _ in m)):
-            return monomial({a: as_exponent(k * e) for a, k in m}).scaled(c**e)
+            return monomial({a: as_whole(k * e) for a, k in m}).scaled(Fraction(c) ** e)
     if is_natural(e):
         return natural_power(p, int(e))
     cases = by_cases(p, lambda q: power(q, e))
@@ -94,12 +95,12 @@ def power(p: Poly, e: Exponent) -> Poly:
     return _power_of_term(p, e) if len(p.terms) == 1 else _power_of_sum(p, e)
 
 
-def _prime_power(c: Fraction, e: Exponent) -> Poly:
+def _prime_power(c: Coefficient, e: Exponent) -> Poly:
     """c^e for c > 0, as a product of primes."""
     factors: dict[Atom, Exponent] = {}
     for n, sign in ((c.numerator, 1), (c.denominator, -1)):
         for p, k in sympy.factorint(n).items():
-            factors[atom("prime", int(p))] = as_exponent(e * k * sign)
+            factors[atom("prime", int(p))] = as_whole(e * k * sign)
     return monomial(factors)
 
 
@@ -107,13 +108,13 @@ def _power_of_term(p: Poly, e: Exponent) -> Poly:
     """(c·∏a^k)^e for e not natural."""
     ((m, c),) = p.terms.items()
     whole = isinstance(e, int)
-    result = constant(Fraction(c) ** int(e)) if whole else _prime_power(abs(c), e)
+    result = constant(Fraction(c) ** int(e)) if whole else _prime_power(-c if c < 0 else c, e)
     left: dict[Atom, Exponent] = {}
     for a, k in m:
         if not is_idempotent(a) and (whole or a.positive or isinstance(k, Fraction)):
-            result = result * monomial({a: as_exponent(k * e)})
+            result = result * monomial({a: as_whole(k * e)})
         elif isinstance(k, int) and k % 2 == 0 and not is_idempotent(a):
-            result = result * power(absolute(single(a)), as_exponent(k * e))
+            result = result * power(absolute(single(a)), as_whole(k * e))
         else:
             left[a] = k
     negative = not whole and c < 0
@@ -142,16 +143,16 @@ def content(p: Poly, *, positive_only: bool) -> tuple[Fraction, dict[Atom, Expon
             continue
         lowest = min(m.get(a, 0) for m in monos)
         if lowest:
-            shared[a] = as_exponent(lowest)
+            shared[a] = as_whole(lowest)
     return scale, shared
 
 
 def _power_of_sum(p: Poly, e: Exponent) -> Poly:
     """u^e for u of several terms and e not natural: its content leaves, the rest is one atom."""
     scale, shared = content(p, positive_only=isinstance(e, Fraction))
-    inverse = monomial({a: as_exponent(-k) for a, k in shared.items()})
-    rest = (p * inverse).scaled(1 / scale) if shared else p.scaled(1 / scale)
-    outside = _prime_power(scale, e) * monomial({a: as_exponent(k * e) for a, k in shared.items()})
+    inverse = monomial({a: as_whole(-k) for a, k in shared.items()})
+    rest = (p * inverse).scaled(Fraction(1) / scale) if shared else p.scaled(Fraction(1) / scale)
+    outside = _prime_power(scale, e) * monomial({a: as_whole(k * e) for a, k in shared.items()})
     if len(rest.terms) == 1:
         return outside * power(rest, e)
     parts = factorise(rest)
@@ -159,7 +160,7 @@ def _power_of_sum(p: Poly, e: Exponent) -> Poly:
         whole = isinstance(e, int)
         if whole or all(k % 2 == 0 or is_positive(f) for f, k in parts):
             return outside * product(
-                power(f if whole or is_positive(f) else absolute(f), as_exponent(e * k)) for f, k in parts
+                power(f if whole or is_positive(f) else absolute(f), as_whole(e * k)) for f, k in parts
             )
     if isinstance(e, int) and rest.terms[max(rest.terms, key=mono_key)] < 0:
         rest, outside = -rest, outside.scaled(-1 if e % 2 else 1)
@@ -193,7 +194,7 @@ def factorise(p: Poly) -> list[tuple[Poly, int]]:
 
     def back(f: Any) -> Poly:
         return total(
-            monomial({a: as_exponent(Fraction(int(k), step[a])) for a, k in zip(atoms, exponents) if k}).scaled(
+            monomial({a: as_whole(Fraction(int(k), step[a])) for a, k in zip(atoms, exponents) if k}).scaled(
                 Fraction(int(c.p), int(c.q))
             )
             for exponents, c in f.to_dict().items()
@@ -226,9 +227,9 @@ def exponential(p: Poly) -> Poly:
         if len(m) == 1:
             ((a, e),) = m
             if e == 1 and a.kind == "function" and a.data[0] is sympy.log:
-                result = result * power(a.data[1][0], as_exponent(c))
+                result = result * power(a.data[1][0], as_whole(c))
                 continue
-        result = result * of_atom(atom("exp", m), as_exponent(c))
+        result = result * of_atom(atom("exp", m), as_whole(c))
     return result
 
 
@@ -250,13 +251,13 @@ def logarithm(p: Poly) -> Poly:
                 return logarithm(single(a)).scaled(Fraction(e))
         shared = {a: e for a, e in m if a.positive or isinstance(e, Fraction)}
         rest = monomial({a: e for a, e in m if a not in shared}).scaled(1 if scale > 0 else -1)
-        scale = abs(scale)
+        scale = -scale if scale < 0 else scale
     else:
         scale, shared = content(p, positive_only=True)
-        rest = (p * monomial({a: as_exponent(-k) for a, k in shared.items()})).scaled(1 / scale)
+        rest = (p * monomial({a: as_whole(-k) for a, k in shared.items()})).scaled(Fraction(1) / scale)
         if shared.keys() & content(rest, positive_only=True)[1].keys():
             # An idempotent beside the factor brings it back (b·(1 + b)⁻¹ times 1 + b): it does not leave, so it stays.
-            shared, rest = {}, p.scaled(1 / scale)
+            shared, rest = {}, p.scaled(Fraction(1) / scale)
     parts = (
         [logarithm(rest)]
         if rest != p and rest != UNIT
@@ -308,7 +309,7 @@ def _condition(p: Poly) -> tuple[Poly, int]:
     """A quantity up to a positive factor, with the sign of its leading term: what a condition is about."""
     _, shared = content(p, positive_only=True)
     if shared:
-        p = p * monomial({a: as_exponent(-k) for a, k in shared.items()})
+        p = p * monomial({a: as_whole(-k) for a, k in shared.items()})
     if len(p.terms) == 1:
         ((m, c),) = p.terms.items()
         p = monomial(
@@ -317,7 +318,7 @@ def _condition(p: Poly) -> tuple[Poly, int]:
         ).scaled(c)
     unsigned = [m for m in p.terms if not all(a.positive for a, _ in m)] or list(p.terms)
     lead = p.terms[max(unsigned, key=mono_key)]
-    return p.scaled(1 / lead), 1 if lead > 0 else -1
+    return p.scaled(Fraction(1) / lead), 1 if lead > 0 else -1
 
 
 @lru_cache(maxsize=20_000)

@@ -19,7 +19,7 @@ import sympy
 from . import algebra as P
 from .errors import Unsupported
 from .normal_form import RECURRENCES, named_atom, normal_form, vanishes
-from .polynomials import Atom, Poly, is_idempotent
+from .polynomials import Atom, Coefficient, Poly, is_idempotent
 from .recurrence import CANONICAL, Recur, Recurrence
 from .tensors import (
     Axis,
@@ -57,7 +57,7 @@ class Writer:
             ((m, c),) = p.terms.items()
             return self.term(m, c, taken)
         scale, shared = P.content(p, positive_only=False)
-        rest = (p * P.monomial({a: -k for a, k in shared.items()})).scaled(1 / scale)
+        rest = (p * P.monomial({a: -k for a, k in shared.items()})).scaled(Fraction(1) / scale)
         lead = min(rest.terms, key=_order)
         if all(c < 0 for c in rest.terms.values()) or (self.turned(shared) < 0 and rest.terms[lead] != 1):
             rest, scale = -rest, -scale
@@ -93,17 +93,17 @@ class Writer:
         """−1 if writing 1 − p for p − 1 in odd powers turns the sign of a product."""
         return -1 if sum(_turn(a, e) for a, e in factors.items()) % 2 else 1
 
-    def sum_of(self, terms: Sequence[tuple[Any, Fraction]], taken: frozenset[str]) -> Tensor:
+    def sum_of(self, terms: Sequence[tuple[Any, Coefficient]], taken: frozenset[str]) -> Tensor:
         """Σ ± terms as one Map, so that signs print as signs."""
         function = sympy.Integer(0)
         tensors: list[Tensor] = []
         for m, c in terms:
-            t = self.term(m, abs(c), taken)
+            t = self.term(m, -c if c < 0 else c, taken)
             function += slot(len(tensors)) * (1 if c > 0 else -1)
             tensors.append(t)
         return map_function(function, *tensors)
 
-    def term(self, m: Any, c: Fraction, taken: frozenset[str]) -> Tensor:
+    def term(self, m: Any, c: Coefficient, taken: frozenset[str]) -> Tensor:
         """One monomial: scalars first, exponentials gathered into one."""
         scalar = sympy.Rational(c.numerator, c.denominator) * self.turned(dict(m))
         factors: list[Tensor] = []
@@ -153,7 +153,7 @@ class Writer:
         letters = self.letters(bound, taken)
         inside = taken | {i.name for i in letters.values()}
         if a.kind == "sum":
-            body = P.rename(Poly({a.data[1]: Fraction(1)}), letters)
+            body = P.rename(Poly({a.data[1]: 1}), letters)
             free = tuple(sorted(a.free, key=self.rank))
             return gather_windows(contract((self.write(body, taken=inside),), free))
         body_tensor = self.write(P.rename(a.data[0], letters), taken=inside)
@@ -290,7 +290,7 @@ def _fold(p: Poly, pivot: Atom, value: Poly) -> Poly:
         for m, c in pivot.data[0].terms.items():
             if len(m) == 1 and next(iter(m))[1] == 1 and next(iter(m))[0].kind == "exp":
                 rest = Poly({n: v for n, v in pivot.data[0].terms.items() if n != m})
-                rules.append((next(iter(m))[0], (value - rest).scaled(1 / c)))
+                rules.append((next(iter(m))[0], (value - rest).scaled(Fraction(1) / c)))
 
     def change(a: Atom) -> Poly | None:
         for old, new in rules:

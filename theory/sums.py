@@ -19,7 +19,7 @@ from .polynomials import (
     Exponent,
     Mono,
     Poly,
-    as_exponent,
+    as_whole,
     atom,
     is_natural,
     mono_key,
@@ -58,10 +58,10 @@ def rebuild(a: Atom, go: Callable[[Poly], Poly], index: Callable[[Axis], Axis]) 
     if a.kind == "tie":
         return of_atom(atom("tie", *map(index, a.data[:3]), a.data[3]))
     if a.kind == "exp":
-        return exponential(go(Poly({a.data[0]: Fraction(1)})))
+        return exponential(go(Poly({a.data[0]: 1})))
     if a.kind == "sum":
         bound = {b: _temporary(b) for b in a.data[0]}
-        body = rename(Poly({a.data[1]: Fraction(1)}), bound)
+        body = rename(Poly({a.data[1]: 1}), bound)
         return sum_over(go(body), bound.values())
     if a.kind == "function":
         return function(a.data[0], tuple(map(go, a.data[1])))
@@ -123,9 +123,9 @@ def _rename(p: Poly, pairs: tuple[tuple[Axis, Axis], ...]) -> Poly:
 
     def factor(a: Atom, e: Exponent) -> Poly:
         if not any(i in a.free for i in mapping):
-            return Poly({frozenset(((a, e),)): Fraction(1)})
+            return Poly({frozenset(((a, e),)): 1})
         if a.kind == "sum":  # bound names are of lower levels than any name that can arrive here
-            return power(make_sum(a.data[0], rename(Poly({a.data[1]: Fraction(1)}), mapping)), e)
+            return power(make_sum(a.data[0], rename(Poly({a.data[1]: 1}), mapping)), e)
         if a.kind == "power":
             return power(rename(a.data[0], mapping), e)
         return power(rebuild(a, lambda q: rename(q, mapping), lambda i: mapping.get(i, i)), e)
@@ -168,7 +168,7 @@ def _solve(u: Poly) -> tuple[Atom, Poly] | None:
             ((a, e),) = m
             rest = Poly({n: v for n, v in u.terms.items() if n != m})
             if e == 1 and not a.positive and not any(contains(b, a) for n in rest.terms for b, _ in n):
-                return a, rest.scaled(-1 / c)
+                return a, rest.scaled(Fraction(-1) / c)
     return None
 
 
@@ -199,7 +199,7 @@ def _sum_term(bound: tuple[Axis, ...], m: Mono[Any]) -> Poly:
         elif a.kind == "sum" and is_natural(e):
             for _ in range(e):
                 fresh = {b: _temporary(b) for b in a.data[0]}
-                opened.append(rename(Poly({a.data[1]: Fraction(1)}), fresh))
+                opened.append(rename(Poly({a.data[1]: 1}), fresh))
                 all_bound += fresh.values()
         else:
             inside[a] = e
@@ -306,7 +306,7 @@ def _components(inside: dict[Atom, Exponent], bound: list[Axis]) -> list[tuple[t
 def _canonical_sum(bound: tuple[Axis, ...], factors: dict[Atom, Exponent]) -> Poly:
     """One connected sum as an atom, its indices renamed so that the names do not depend on those given."""
     level = 1 + max(a.level for a in factors)
-    body = Poly({frozenset(factors.items()): Fraction(1)})
+    body = Poly({frozenset(factors.items()): 1})
     best: tuple[str, Poly, tuple[Axis, ...]] | None = None
     for order in _orders(bound, factors):
         names = tuple(Axis(f"·{level}.{k}", i.size) for k, i in enumerate(order))
@@ -328,9 +328,7 @@ def _orders(bound: tuple[Axis, ...], factors: dict[Atom, Exponent]) -> Iterable[
         fresh = {}
         for i in bound:
             here = {**mark, i: Axis("!", i.size)}
-            texts = sorted(
-                rename(Poly({frozenset(((a, e),)): Fraction(1)}), here).key for a, e in factors.items() if i in a.free
-            )
+            texts = sorted(rename(Poly({frozenset(((a, e),)): 1}), here).key for a, e in factors.items() if i in a.free)
             fresh[i] = colour[i] + "|" + " ".join(texts)
         ranks = {text: str(k) for k, text in enumerate(sorted(set(fresh.values())))}
         colour = {i: ranks[fresh[i]] for i in bound}
@@ -372,7 +370,7 @@ def _outer_content(p: Poly, over: tuple[Axis, ...]) -> tuple[Poly, Poly]:
     """Take a positive factor without the axes out: (factor, rest)."""
     scale, shared = content(p, positive_only=True)
     shared = {a: k for a, k in shared.items() if not any(i in a.free for i in over)}
-    rest = (p * monomial({a: as_exponent(-k) for a, k in shared.items()})).scaled(1 / scale)
+    rest = (p * monomial({a: as_whole(-k) for a, k in shared.items()})).scaled(Fraction(1) / scale)
     return monomial(shared).scaled(scale), rest
 
 
