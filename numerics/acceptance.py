@@ -6,6 +6,7 @@ already proved equal to the formula (:func:`backproof.theory.proof.prove`); here
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -18,10 +19,13 @@ from ..theory.arithmetic import ARITHMETICS, Arithmetic
 from ..theory.lowering import Program, lower
 from ..theory.stability import Stable, stable_program
 from ..theory.symbols import x
+from ..theory.tabulation import Table
 from .compiled import Array
 
 #: A stable form may be this much worse, in ULP, without being refused: one rounding is not worth a NaN elsewhere.
 SLACK = 1.0
+#: Points, about, over which a table is held against its goal, and cells of it whose ends are among them.
+TABLE_SAMPLE, MOST_BORDERS = 400, 150
 #: Points of the comparison, besides the special ones of the formula.
 SAMPLE = (
     0.0, 1e-300, 1e-30, 1e-9, 1e-4, 0.01, 0.1, 0.3, 0.5, 0.7, 1.0, 1.3, 1.7, 2.2, 3.1, 4.5, 6.3, 9.1, 13.0, 18.7, 27.1,
@@ -34,14 +38,78 @@ def output_names(orders: Sequence[int]) -> dict[int, str]:
     return {n: ("value", "derivative")[n] if n < 2 else f"derivative_{n}" for n in orders}
 
 
-def accepted(row: Activation, orders: Sequence[int], dtype: str, arithmetic: Arithmetic | None = None) -> Stable:
+def accepted(
+    row: Activation,
+    orders: Sequence[int],
+    dtype: str,
+    arithmetic: Arithmetic | None = None,
+    *,
+    tables: bool = False,
+) -> Stable:
     """The program for these derivatives of ``row``: each output in its stable form unless as written it is better.
 
-    ``arithmetic`` is what the target computes in, by default what every target can.
+    ``arithmetic`` is what the target computes in, by default what every target can. With ``tables`` an output of a
+    typed formula whose measured error misses its goal comes from a table of polynomials where that is more accurate.
     """
-    expressions = {name: row.derivative(n) for n, name in output_names(orders).items()}
-    kept = frozenset(name for n, name in output_names(orders).items() if not _stable_is_better(row, n, dtype))
-    return stable_program(expressions, arithmetic or ARITHMETICS[dtype], as_written=kept)
+    names = output_names(orders)
+    expressions = {name: row.derivative(n) for n, name in names.items()}
+    kept = frozenset(name for n, name in names.items() if not _stable_is_better(row, n, dtype))
+    tabulated = frozenset(name for n, name in names.items() if tables and table_is_better(row, n, dtype))
+    return stable_program(expressions, arithmetic or ARITHMETICS[dtype], as_written=kept, tabulated=tabulated)
+
+
+@lru_cache(maxsize=512)
+def table_is_better(row: Activation, order: int, dtype: str) -> bool:
+    """Whether an output misses its goal without a table of polynomials, and less so with one where that has cells.
+
+    Rows of the table of activations have promises of their own and are computed without.
+    """
+    if not row.is_typed:
+        return False
+    without, tabulated = errors_with_table(row, order, dtype)
+    return without > goal(dtype, order) and tabulated < without
+
+
+def goal(dtype: str, order: int) -> float:
+    """The error in ULP beyond which a table is tried."""
+    from .accuracy import BOUNDS
+
+    return BOUNDS[dtype][min(order, 2)]
+
+
+@lru_cache(maxsize=512)
+def errors_with_table(row: Activation, order: int, dtype: str) -> tuple[float, float]:
+    """(worst error without a table, with one) in ULP where the table has cells, by NumPy over an adversarial sample.
+
+    The same twice where none is made: the goal is met without, or the formula cannot be tabulated.
+    """
+    from .accuracy import adversarial_sample
+
+    sample = adversarial_sample(row, order, dtype, size=TABLE_SAMPLE)
+    expression, kept = row.derivative(order), not _stable_is_better(row, order, dtype)
+    without = as_written_program(row, order) if kept else stable_program({"value": expression}, ARITHMETICS[dtype]).program
+    worst = _worst_error(without, row, order, dtype, sample)
+    if worst <= goal(dtype, order):
+        return worst, worst
+    found = stable_program({"value": expression}, ARITHMETICS[dtype], tabulated=frozenset(("value",)))
+    tables = found.tables.get("value", ())
+    with np.errstate(over="ignore"):
+        also = np.array([p for table in tables for p in borders_of(table)], dtype=dtype)
+    sample = np.unique(np.concatenate([sample, also]))
+    held = np.array([any(table.holds(p) for table in tables) for p in sample.tolist()])
+    if not held.any():
+        return worst, worst
+    return tuple(_worst_error(p, row, order, dtype, sample[held]) for p in (without, found.program))  # type: ignore[return-value]
+
+
+def borders_of(table: Table) -> list[float]:
+    """Centres and neighbours of the borders of some of a table's cells, its zeros' all of them."""
+    zeros = [cell.centre for cell in table.cells if cell.multiplicity > 0]
+    chosen = [cell.centre for cell in table.cells[:: max(1, len(table.cells) // MOST_BORDERS)]]
+    ends = [end for part in table.missing for end in part if math.isfinite(end)]
+    around = [float(np.nextafter(c, s * np.inf)) for c in (*zeros, *ends) for s in (1, -1)]
+    beside = [p + s * step for p, q in itertools.pairwise(chosen) for s in (1, -1) for step in (abs(q - p) / 2,)]
+    return [*zeros[:MOST_BORDERS], *around[: 4 * MOST_BORDERS], *chosen, *beside]
 
 
 @lru_cache(maxsize=512)
@@ -52,22 +120,21 @@ def _stable_is_better(row: Activation, order: int, dtype: str) -> bool:
 
 def errors_of_forms(row: Activation, order: int, dtype: str, points: Array | None = None) -> tuple[float, float]:
     """(worst error of the stable form, of the formula as written) in ULP, both run by NumPy, over a sample."""
+    sample = np.array([s * p for p in SAMPLE for s in (1, -1)], dtype=dtype) if points is None else points
+    stable = stable_program({"value": row.derivative(order)}, ARITHMETICS[dtype]).program
+    written = as_written_program(row, order)
+    return _worst_error(stable, row, order, dtype, sample), _worst_error(written, row, order, dtype, sample)
+
+
+def _worst_error(program: Program, row: Activation, order: int, dtype: str, sample: Array) -> float:
+    """The largest error of a program that was decided over a sample; ∞ where none was."""
     from .accuracy import FORMATS, exact_function, ulp_error
 
-    sample = np.array([s * p for p in SAMPLE for s in (1, -1)], dtype=dtype) if points is None else points
-    exact = exact_function(row, order)
-    programs = (
-        stable_program({"value": row.derivative(order)}, ARITHMETICS[dtype]).program,
-        as_written_program(row, order),
-    )
-    worst = []
-    for program in programs:
-        computed = run_with_numpy(program, dtype)(sample)
-        errors = [
-            ulp_error(v, exact(p), FORMATS[dtype])[0] for p, v in zip(sample.tolist(), computed.tolist(), strict=True)
-        ]
-        worst.append(max((e for e in errors if not math.isnan(e)), default=math.inf))
-    return worst[0], worst[1]
+    exact, computed = exact_function(row, order), run_with_numpy(program, dtype)(sample)
+    errors = [
+        ulp_error(v, exact(p), FORMATS[dtype])[0] for p, v in zip(sample.tolist(), computed.tolist(), strict=True)
+    ]
+    return max((e for e in errors if not math.isnan(e)), default=math.inf)
 
 
 def as_written_program(row: Activation, order: int) -> Program:

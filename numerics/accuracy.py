@@ -24,6 +24,7 @@ from ..theory.activations import ACTIVATIONS, Activation
 from ..theory.enclosures import ball_function, exact_value
 from ..theory.errors import InputError, Unsupported, lookup
 from ..theory.lowering import Program
+from ..theory.removable import limit_at
 from .compiled import DTYPES
 from .kernels import HALF, Kernel, kernel
 
@@ -109,7 +110,7 @@ def bound(row: Activation, dtype: str, order: int, target: str = "cpu") -> float
     The promise of a row with parameters is made for its defaults and kept to the same figure at others.
     """
     name = row.name.split("(")[0]
-    if name not in ACTIVATIONS or order > 2:
+    if row.is_typed or name not in ACTIVATIONS or order > 2:
         return None
     if dtype in HALF:
         return HALF_BOUND
@@ -187,14 +188,21 @@ def _error_from(computed: float, ball: arb, fmt: Format) -> float | None:
 def exact_function(row: Activation, order: int) -> Callable[[float], Callable[[], arb]]:
     """x ↦ (a thunk that encloses the exact derivative there at the current precision).
 
-    Far out, where exp(±x) leaves even the range of balls, the form in decaying quantities is enclosed instead.
+    Far out, where exp(±x) leaves even the range of balls, the form in decaying quantities is enclosed instead; at a
+    removable singularity the value is the limit.
     """
-    function = ball_function(row.derivative(order))
+    formula = row.derivative(order)
+    function = ball_function(formula)
 
     def at(point: float) -> Callable[[], arb]:
         def enclosed() -> arb:
             ball = function(exact_value(point))
-            return ball if ball.is_finite() or abs(point) < BEYOND_BALLS else _far_form(row, order).enclose_value(point)
+            if ball.is_finite():
+                return ball
+            if abs(point) < BEYOND_BALLS:
+                limit = limit_at(formula, sympy.Rational(*float(point).as_integer_ratio()), flint.ctx.prec)
+                return ball if limit is None else limit
+            return _far_form(row, order).enclose_value(point)
 
         return enclosed
 

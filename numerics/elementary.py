@@ -72,6 +72,19 @@ def copysign(typingctx: Any, magnitude: Any, sign: Any) -> Any:
 
 
 @numba.njit(forceinline=True)
+def cell_of(x: float, starts: Any, shifts: Any, first: int) -> int:
+    """The row of the cell that holds x: its exponent and three digits say the segment, the rest which part of it."""
+    bits = bits_of(x)
+    size = bits & 0x7FFFFFFFFFFFFFFF
+    last = starts.size // 2 - 1
+    segment = (size >> 49) - first + 1
+    segment = 0 if segment < 0 else segment
+    segment = last if segment > last else segment
+    segment += last + 1 if bits < 0 else 0
+    return starts[segment] + ((size & 0x1FFFFFFFFFFFF) >> shifts[segment])
+
+
+@numba.njit(forceinline=True)
 def exp_polynomial(r: float) -> float:
     """(eʳ − 1 − r)/r² for -0.34668 ≤ r ≤ 0.34668."""
     p = 2.087514663375448e-09

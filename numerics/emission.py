@@ -94,12 +94,12 @@ def activation_source(row: Activation, target: str = "numpy", derivatives: int =
     from .targets.printing import identifier
 
     printer = lookup(TARGETS, target, "target").activation
-    name = identifier(row.name.split("(")[0].strip() if row.title != "formula in x" else "f")
+    name = identifier(row.name.split("(")[0].strip() if not row.is_typed else "f")
     formula = " ".join(str(row.expr).split()).replace("\\", "")
     title = f"{row.title or row.name}: f(x) = {formula[:160]}"
 
     def programs(orders: Sequence[int]) -> Program:
-        return activation_program(row, orders, dtype, "cpu" if target == "numba" else None)
+        return activation_program(row, orders, dtype, {"numba": "cpu", "numpy": "numpy"}.get(target))
 
     return printer(programs, name=name, title=title, derivatives=derivatives, dtype=dtype)
 

@@ -273,7 +273,12 @@ def activation_program(
     from .acceptance import accepted
 
     arithmetic = ARITHMETICS[dtype]
-    return accepted(row, orders, dtype, fused(arithmetic) if target in ("cpu", "cuda") else arithmetic).program
+    given = fused(arithmetic) if target in ("cpu", "cuda") else arithmetic
+    return accepted(row, orders, dtype, given, tables=target in WITH_TABLES).program
+
+
+#: Targets that hold tables of polynomials; the others compute a typed formula without.
+WITH_TABLES = ("cpu", "numpy")
 
 
 _KERNELS: dict[tuple[Any, ...], Kernel] = {}

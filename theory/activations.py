@@ -30,6 +30,10 @@ alpha, beta, slope, threshold, scale = (parameter(n) for n in ("alpha", "beta", 
 learned_slope, steepness = parameter("a", positive=False), parameter("beta", positive=False)
 
 
+#: The title of a formula that is no row of the table.
+TYPED = "formula in x"
+
+
 @dataclass(frozen=True)
 class Kink:
     """A point where f or f′ jumps: the one-sided limits, and what the row states there."""
@@ -66,6 +70,11 @@ class Activation:
     @cached_property
     def _identity(self) -> tuple[str, Expr, frozenset[tuple[Expr, Expr]]]:
         return self.name, self.expr, frozenset(self.stated.items())
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether a person typed the formula: it is no row, whatever function its text begins with."""
+        return self.title == TYPED
 
     @cached_property
     def expr(self) -> Expr:
@@ -284,7 +293,7 @@ def _formula_row(name: str, expression: Expr) -> Activation:
     if x not in expression.free_symbols:
         raise InputError(f"formula {name[:60]!r} does not depend on x")
     ball_function(expression)  # raises Unsupported, naming the node, before anything is built on it
-    return Activation(name, expression, title="formula in x")
+    return Activation(name, expression, title=TYPED)
 
 
 def _piecewise(*branches: tuple[Expr | int, Any], otherwise: Expr | int) -> Expr:

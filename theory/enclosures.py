@@ -154,6 +154,11 @@ def derives(derivative: sympy.Expr, function: sympy.Expr, n: int) -> None:
         _DERIVED_FROM.setdefault(derivative, (function, n))
 
 
+def derived_from(expression: sympy.Expr) -> tuple[sympy.Expr, int]:
+    """(f, n) with ``expression`` the n-th derivative of f, as far as :func:`derives` was told; else itself and 0."""
+    return _DERIVED_FROM.get(expression, (expression, 0))
+
+
 def taylor(expression: sympy.Expr, centre: arb, order: int) -> list[arb] | None:
     """Taylor coefficients of ``expression`` in ``x`` about ``centre`` up to ``order``; over a ball, enclosures of them.
 
@@ -241,6 +246,11 @@ def _root(p: int, q: int) -> Callable[..., Operand]:
 
     _WITH_CUTS.add(apply)
     return apply
+
+
+def root_of_series(series: arb_series, p: int, q: int) -> arb_series:
+    """series^(p/q); the constant term is not 0."""
+    return _power(sympy.Rational(p, q))(series)
 
 
 def _general_power(base: Operand, exponent: Operand, analytic: bool = False) -> Operand:

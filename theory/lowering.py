@@ -96,6 +96,8 @@ OPERATIONS: dict[str, Operation] = {
         Operation("or", 2, lambda a, b: a or b),
         Operation("not", 1, lambda a: not a),
         Operation("select", 3),  # condition, value where true, value where false
+        Operation("cell", 1),  # the number of the cell of a table (the leaf) that holds x
+        Operation("entry", 1),  # of that cell: the leaf is the table and the name of a column
     )
 }
 
@@ -138,11 +140,21 @@ class Program:
                     return constant_ball(node.leaf)
                 case "select":
                     return run(node.operands[1] if run(node.operands[0]) else node.operands[2])
+                case "cell":
+                    return node.leaf.row_of(float(run(node.operands[0])))
+                case "entry":
+                    table, column = node.leaf
+                    return arb(table.column(column)[run(node.operands[0])])
             meaning = OPERATIONS[node.operation].ball
             assert meaning is not None
             return meaning(*map(run, node.operands))
 
         return {name: run(place) for name, place in self.outputs.items()}
+
+    @cached_property
+    def tables(self) -> tuple[Any, ...]:
+        """The tables that steps read, in order."""
+        return tuple(dict.fromkeys(node.leaf for node in self.nodes if node.operation == "cell"))
 
     @cached_property
     def operations(self) -> frozenset[str]:
@@ -187,10 +199,10 @@ class Builder:
         node = self.nodes[place]
         return node.leaf if node.operation == "constant" else None
 
-    def op(self, operation: str, *operands: int) -> int:
+    def op(self, operation: str, *operands: int, leaf: Any = None) -> int:
         """The place of ``operation`` on earlier places. Neutral elements are dropped; nothing else is rearranged."""
         simpler = self._neutral(operation, operands)
-        return self._place(Node(operation, operands)) if simpler is None else simpler
+        return self._place(Node(operation, operands, leaf)) if simpler is None else simpler
 
     def _neutral(self, operation: str, operands: tuple[int, ...]) -> int | None:
         values = [self.value_of(place) for place in operands]

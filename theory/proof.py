@@ -18,6 +18,7 @@ from .enclosures import ball_function, exact_value
 from .errors import Unsupported
 from .local_polynomials import LocalPolynomial
 from .lowering import Program
+from .tabulation import Table
 
 #: Where a program is held against its formula: both signs, from 2⁻⁶⁰ far into the tails, on no special point.
 PROOF_POINTS = tuple(
@@ -31,14 +32,14 @@ PROOF_PRECISION = 1_700
 def prove(
     program: Program,
     expressions: Mapping[str, Expr],
-    patches: Mapping[str, Sequence[LocalPolynomial]],
+    patches: Mapping[str, Sequence[LocalPolynomial | Table]],
     arithmetic: Arithmetic = DOUBLE,
 ) -> dict[str, int]:
     """Run the program in balls at :data:`PROOF_POINTS` and require every output to meet its formula's enclosure.
 
     Steps from :mod:`.decaying` are identities and must agree to 80 bits (exp(−hi − lo) is computed as e − e·lo, which
     neglects lo² < 2⁻⁸⁸; in float32 2⁻³⁴), or lie both beyond the floats: below 2⁻¹¹⁰⁰ or above 2¹⁰²⁴ (in float32 2⁻¹⁶⁰
-    and 2¹²⁸), where a decaying term has been held. Local polynomials to their own proven bound. Returns the number of
+    and 2¹²⁸), where a decaying term has been held. Local polynomials and tables to their own proven bound. Returns the number of
     points compared, by output; raises :class:`Unsupported` naming a point where program and formula differ.
     """
     compared = dict.fromkeys(expressions, 0)
@@ -51,7 +52,7 @@ def prove(
                 exact = function(ball)
                 if _is_sharp(exact) and _is_sharp(computed[name]):
                     tolerance = _tolerance(patches.get(name, ()), point, arithmetic)
-                    _require_equal(name, point, computed[name], exact, tolerance, arithmetic)
+                    _require_equal(name, point, computed[name], exact, tolerance, _range(patches.get(name, ()), arithmetic))
                     compared[name] += 1
     return compared
 
@@ -61,15 +62,21 @@ def _is_sharp(ball: arb) -> bool:
     return bool(ball.is_finite() and (ball.rel_accuracy_bits() > 120 or abs(ball) < arb(2) ** -1_100))
 
 
-def _tolerance(patches: Sequence[LocalPolynomial], point: Fraction, arithmetic: Arithmetic) -> arb:
+def _tolerance(patches: Sequence[LocalPolynomial | Table], point: Fraction, arithmetic: Arithmetic) -> arb:
     bounds = [arb(2) ** p.error_bits for p in patches if p.low <= point <= p.high]
     return max(bounds, default=arb(2) ** -arithmetic.tolerance)
 
 
+def _range(patches: Sequence[LocalPolynomial | Table], arithmetic: Arithmetic) -> tuple[int, int]:
+    """2⁻ᵖ and 2^q beyond which nothing is compared: a table ends where the results' format does."""
+    forms = [p.form for p in patches if isinstance(p, Table)]
+    return (forms[0].least, forms[0].largest) if forms else arithmetic.range
+
+
 def _require_equal(
-    name: str, point: Fraction, computed: arb, exact: arb, tolerance: arb, arithmetic: Arithmetic
+    name: str, point: Fraction, computed: arb, exact: arb, tolerance: arb, limits: tuple[int, int]
 ) -> None:
-    least, largest = arithmetic.range
+    least, largest = limits
     allowed = abs(exact) * tolerance + arb(2) ** -least
     overflown = arb(2) ** largest
     if (computed > overflown and exact > overflown) or (computed < -overflown and exact < -overflown):

@@ -85,5 +85,5 @@ def without_erfcx(program: Program) -> Program:
             case "erfcx":
                 moved.append(lower_erfcx(b, *operands))
             case operation:
-                moved.append(b.op(operation, *operands))
+                moved.append(b.op(operation, *operands, leaf=node.leaf))
     return b.finish({name: moved[place] for name, place in program.outputs.items()})

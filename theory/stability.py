@@ -38,6 +38,8 @@ from .pieces import pieces
 from .proof import prove
 from .sign_changes import cut_pieces
 from .symbols import x
+from .table_lowering import lower_table
+from .tabulation import Table, tabulate
 
 #: Polynomials that one output may have; an oscillating function has more zeros than are worth their code.
 MOST_PATCHES = 12
@@ -56,6 +58,8 @@ class Stable:
     patches: dict[str, list[LocalPolynomial]] = field(default_factory=dict)
     #: output -> why (a part of) it was lowered as it is written: no normal form holds it
     as_written: dict[str, str] = field(default_factory=dict)
+    #: output -> the tables of polynomials that compute it, one for each piece
+    tables: dict[str, list[Table]] = field(default_factory=dict)
     #: output -> points at which it meets its formula in balls
     proved_at: dict[str, int] = field(default_factory=dict)
 
@@ -63,10 +67,17 @@ class Stable:
 class _Assembly:
     """Builds the program of several outputs piece by piece."""
 
-    def __init__(self, expressions: Mapping[str, Expr], arithmetic: Arithmetic, written: frozenset[str]) -> None:
+    def __init__(
+        self,
+        expressions: Mapping[str, Expr],
+        arithmetic: Arithmetic,
+        written: frozenset[str],
+        tabulated: frozenset[str] = frozenset(),
+    ) -> None:
         self.b = Builder(["x"])
         self.x = self.b.input("x")
         self.expressions, self.arithmetic, self.written = dict(expressions), arithmetic, written
+        self.tabulated = tabulated
         self.stable = Stable(Program((), (), {}))
 
     def program(self) -> Stable:
@@ -126,6 +137,24 @@ class _Assembly:
 
     def _span(self, inside: dict[str, Expr], left: Expr, right: Expr) -> dict[str, int]:
         """Places of all outputs on an interval without borders."""
+        in_tables = {
+            name: e for name, e in inside.items() if name in self.tabulated and _kind(e, _sides(left, right)[0]) != "polynomial"
+        }
+        found = self._in_place({name: e for name, e in inside.items() if name not in in_tables}, left, right)
+        for name, e in in_tables.items():
+            found[name] = self._in_table(name, e, left, right)
+        return found
+
+    def _in_table(self, name: str, e: Expr, left: Expr, right: Expr) -> int:
+        """From a table of polynomials; where that has no cell, as without one."""
+        table = tabulate(e, left, right, self.arithmetic.wanted)
+        self.stable.tables.setdefault(name, []).append(table)
+        return lower_table(
+            self.b, table, self.x, self.arithmetic, lambda: self._in_place({name: e}, left, right)[name]
+        )
+
+    def _in_place(self, inside: dict[str, Expr], left: Expr, right: Expr) -> dict[str, int]:
+        """Without tables."""
         found: dict[str, int] = {}
         exponential: dict[str, Expr] = {}
         for name, e in inside.items():
@@ -440,17 +469,23 @@ def _multiplicity(e: Expr) -> int | None:
 
 
 def stable_program(
-    expressions: Mapping[str, Expr], arithmetic: Arithmetic = DOUBLE, *, as_written: frozenset[str] = frozenset()
+    expressions: Mapping[str, Expr],
+    arithmetic: Arithmetic = DOUBLE,
+    *,
+    as_written: frozenset[str] = frozenset(),
+    tabulated: frozenset[str] = frozenset(),
 ) -> Stable:
     """The stable program for named expressions in ``x``, in one pass; proved against them before it is returned.
 
-    ``as_written`` names outputs that keep their formula (cut at its borders, otherwise as it stands).
+    ``as_written`` names outputs that keep their formula (cut at its borders, otherwise as it stands), ``tabulated``
+    those that are computed from tables of polynomials (:mod:`.tabulation`) where they are no polynomials themselves.
     Raises :class:`Unsupported` for an expression that cannot be compiled at all, naming the part.
     """
     given = {name: sympy.sympify(e) for name, e in expressions.items()}
     try:
-        stable = _Assembly(given, arithmetic, as_written).program()
-        stable.proved_at = prove(stable.program, given, stable.patches, arithmetic)
+        stable = _Assembly(given, arithmetic, as_written, tabulated).program()
+        proven = {name: [*stable.patches.get(name, ()), *stable.tables.get(name, ())] for name in given}
+        stable.proved_at = prove(stable.program, given, proven, arithmetic)
     except (ValueError, ArithmeticError, NotDecaying) as reason:  # what is not proved is not used
         return _unchanged(given, str(reason))
     return stable

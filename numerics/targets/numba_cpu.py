@@ -14,7 +14,7 @@ from ...theory.errors import Unsupported
 from ...theory.lowering import Program
 from ...theory.scaled_erfc import without_erfcx
 from .branches import Branch, plan
-from .printing import INDENT, identifier, operand_text, ordered, text_of
+from .printing import INDENT, identifier, operand_text, ordered, table_lines, text_of
 from .rewriting import Rule, fused, rewritten, shared_reciprocal, single_tail, unit_log1p, whole_expm1
 
 TABLE: dict[str, str] = {
@@ -52,6 +52,8 @@ TABLE: dict[str, str] = {
     "or": "{0} or {1}",
     "not": "not {0}",
     "select": "{1} if {0} else {2}",
+    "cell": "cell_of({0}, STARTS_{table}, SHIFTS_{table}, {first})",
+    "entry": "CELLS_{table}[{0}, {column}]",
 }
 
 #: Operations computed by :mod:`..elementary`; for float32 results under the name with "short_" before it, in float32
@@ -114,6 +116,8 @@ def _table(program: Program, arithmetic: Arithmetic) -> tuple[dict[str, str], tu
         table[operation] = f"{name}({', '.join(('{0}', '{1}', '{2}')[:arity])})"
         if operation in program.operations:
             used.append(name)
+    if program.tables:
+        used.append("cell_of")
     return table, tuple(used)
 
 
@@ -199,6 +203,7 @@ def print_source(
     used: tuple[str, ...]
     if functions == "library":
         program, table, used = without_erfcx(program), TABLE, ()
+        used = ("cell_of",) * bool(program.tables)
     else:
         program = prepared(program, arithmetic)
         table, used = _table(program, arithmetic)
@@ -224,6 +229,7 @@ def print_source(
         "",
         *_imports(table, program, used, functions),
         "",
+        *(["import numpy as np", "", *table_lines(program)] if program.tables else []),
         "",
         f'@numba.njit("{signature}", {options})',
         f"def {name}({', '.join([*inputs.values(), *outputs.values()])}):",

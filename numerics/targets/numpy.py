@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ...theory.lowering import Program
 from .numba_cpu import names_of
-from .printing import INDENT, identifier, operand_text, ordered, text_of
+from .printing import INDENT, identifier, operand_text, ordered, table_lines, text_of
 
 TABLE: dict[str, str] = {
     "minus_infinity": "-np.inf",
@@ -44,12 +44,25 @@ TABLE: dict[str, str] = {
     "or": "{0} | {1}",
     "not": "~{0}",
     "select": "np.where({0}, {1}, {2})",
+    "cell": "cell_of({0}, STARTS_{table}, SHIFTS_{table}, {first})",
+    "entry": "CELLS_{table}[{0}, {column}]",
 }
+
+#: The row of the cell that holds x: its exponent and three digits say the segment, the rest which part of it.
+_CELL_OF = """\
+def cell_of(x, starts, shifts, first):
+    bits = np.ascontiguousarray(x).view(np.int64).reshape(np.shape(x))
+    size = bits & 0x7FFFFFFFFFFFFFFF
+    last = starts.size // 2 - 1
+    segment = np.clip((size >> 49) - first + 1, 0, last) + np.where(bits < 0, last + 1, 0)
+    return starts[segment] + ((size & 0x1FFFFFFFFFFFF) >> shifts[segment])
+"""
 
 
 #: Operations that never warn.
 _QUIET = frozenset((
-    "input", "constant", "neg", "abs", "at_least", "at_most", "copysign", "lt", "le", "eq", "and", "or", "not", "select"
+    "input", "constant", "neg", "abs", "at_least", "at_most", "copysign", "lt", "le", "eq", "and", "or", "not", "select",
+    "cell", "entry",
 ))  # fmt: skip
 
 
@@ -64,7 +77,9 @@ def print_source(
     inputs = {given: identifier(given) for given in program.inputs}
     names = names_of(program, inputs)
     special = {"erf", "erfc", "erfcx"} & program.operations
-    lines = [f'"""{title}"""', "", "import numpy as np", *(["from scipy import special"] if special else []), "", ""]
+    lines = [f'"""{title}"""', "", "import numpy as np", *(["from scipy import special"] if special else [])]
+    lines += ["", *table_lines(program), "", *_CELL_OF.splitlines()] if program.tables else []
+    lines += ["", ""]
     lines.append(f"def {name}({', '.join(inputs.values())}):")
     arrays = [text for given, text in inputs.items() if given not in scalars]
     lines += [f"{INDENT}{text} = np.asarray({text}, dtype=np.float64)" for text in arrays]

@@ -18,6 +18,7 @@ import sympy
 from ...theory.enclosures import enclose
 from ...theory.errors import Unsupported
 from ...theory.lowering import Node, Program
+from ...theory.tabulation import SEGMENT_BITS
 
 INDENT = "    "
 #: Rough cost of a step in units of an addition; what is not listed costs 1.
@@ -71,7 +72,34 @@ def text_of(
     node = program.nodes[place]
     if node.operation not in table:
         raise Unsupported(f"this target has no operation {node.operation!r}")
-    return table[node.operation].format(*(operand_text(program, names, o, constant) for o in node.operands))
+    operands = (operand_text(program, names, o, constant) for o in node.operands)
+    return table[node.operation].format(*operands, **table_fields(program, node))
+
+
+def table_fields(program: Program, node: Node) -> dict[str, int]:
+    """What stands for a table of cells in source: its number in the module, its first segment, and a column's place."""
+    match node.operation:
+        case "cell":
+            return {"table": program.tables.index(node.leaf), "first": (node.leaf.first + 1023) << SEGMENT_BITS}
+        case "entry":
+            table, column = node.leaf
+            return {"table": program.tables.index(table), "column": table.columns.index(column)}
+    return {}
+
+
+def table_lines(program: Program) -> list[str]:
+    """The tables as module constants."""
+    lines: list[str] = []
+    for k, table in enumerate(program.tables):
+        lines += [f"# {table}: {', '.join(table.columns)}", f"CELLS_{k} = np.array(["]
+        lines += [f"{INDENT}({', '.join(map(repr, row))},)," for row in table.rows]
+        lines.append("])")
+        for name, numbers in (("STARTS", table.starts), ("SHIFTS", table.shifts)):
+            lines.append(f"{name}_{k} = np.array([")
+            lines += [f"{INDENT}{', '.join(map(str, numbers[i : i + 24]))}," for i in range(0, len(numbers), 24)]
+            lines.append("], dtype=np.int64)")
+        lines.append("")
+    return lines
 
 
 def operand_text(program: Program, names: Mapping[int, str], place: int, constant: str = "{0}") -> str:

@@ -28,7 +28,7 @@ def rewritten(program: Program, rules: tuple[Rule, ...]) -> Program:
         else:
             found = (rule(b, program, node, operands) for rule in rules)
             place = next((p for p in found if p is not None), None)
-            moved.append(b.op(node.operation, *operands) if place is None else place)
+            moved.append(b.op(node.operation, *operands, leaf=node.leaf) if place is None else place)
     return b.finish({name: moved[place] for name, place in program.outputs.items()})
 
 
