@@ -87,7 +87,9 @@ def errors_with_table(row: Activation, order: int, dtype: str) -> tuple[float, f
 
     sample = adversarial_sample(row, order, dtype, size=TABLE_SAMPLE)
     expression, kept = row.derivative(order), not _stable_is_better(row, order, dtype)
-    without = as_written_program(row, order) if kept else stable_program({"value": expression}, ARITHMETICS[dtype]).program
+    without = (
+        as_written_program(row, order) if kept else stable_program({"value": expression}, ARITHMETICS[dtype]).program
+    )
     worst = _worst_error(without, row, order, dtype, sample)
     if worst <= goal(dtype, order):
         return worst, worst

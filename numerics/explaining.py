@@ -19,6 +19,7 @@ from ..theory.decaying import NotDecaying, a, half_line, span_of
 from ..theory.pieces import Piece, pieces
 from ..theory.sign_changes import cut_pieces
 from ..theory.symbols import x
+from ..theory.tabulation import Table
 from .acceptance import accepted, as_written_program, output_names, run_with_numpy
 from .accuracy import FORMATS, adversarial_sample, exact_function, ulp_error
 from .kernels import kernel
@@ -26,6 +27,8 @@ from .kernels import kernel
 #: How many of the worst inputs are shown, at least a factor :data:`APART` from one another.
 WORST = 5
 APART = 1.3
+#: Parts without cells that are named.
+MOST_PARTS = 6
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,13 @@ def explain(
                 found.append(Loss(point, value, ball.str(17, radius=False), ulp))
         advance(1)
     name = output_names([order])[order]
-    stable = accepted(row, (order,), dtype)
-    lines = _forms(row.derivative(order), stable.as_written.get(name))
-    lines += [_patch(patch) for patch in stable.patches.get(name, ())]
+    stable = accepted(row, (order,), dtype, tables=True)
+    tables = stable.tables.get(name, [])
+    lines = [_table(table) for table in tables]
+    if not tables or any(table.missing for table in tables):
+        where = ["where there is no cell:"] if tables else []
+        lines += where + _forms(row.derivative(order), stable.as_written.get(name))
+        lines += [_patch(patch) for patch in stable.patches.get(name, ())]
     return Explanation(
         order=order,
         formula=str(row.derivative(order)),
@@ -148,6 +155,19 @@ def _patch(patch: Any) -> str:
     low, high, centre = (f"{float(v):.6g}" for v in (patch.low, patch.high, patch.centre))
     factor = f"(x - {centre})**{patch.multiplicity}"
     return f"{low} <= x <= {high}: {factor} times a polynomial, relative error below 2**{patch.error_bits:.0f} (proven)"
+
+
+def _table(table: Table) -> str:
+    """A table of polynomials in a line: where, how many cells, what is proven, which parts have none."""
+    where = f"{table.low:g} < x < {table.high:g}: {table}"
+    ends = [
+        f"{growth.factor:.6g}*x**{growth.power} {'from' if side > 0 else 'up to'} {side * growth.start:g} on (proven)"
+        for side, growth in zip((-1, 1), table.growth, strict=True)
+        if growth is not None
+    ]
+    parts = [f"{low:.6g} to {high:.6g}" for low, high in table.missing]
+    shown = ", ".join(parts[:MOST_PARTS]) + (f" and {len(parts) - MOST_PARTS} more" if len(parts) > MOST_PARTS else "")
+    return "; ".join([where, *ends, *([f"no cell from {shown}"] if parts else [])])
 
 
 def as_text(found: Explanation, title: str) -> str:

@@ -32,6 +32,8 @@ CASES = {
     "softplus_numba": ("softplus", "numba", 1, "float32"),
     "tanhshrink_numpy": ("tanhshrink", "numpy", 0, "float64"),
     "mish_formula_numba": ("x*tanh(log(1+exp(x)))", "numba", 0, "float64"),
+    "table_numba": ("where(x*x < 1, (1-cos(x))/x**2, 0)", "numba", 0, "float32"),
+    "table_numpy": ("where(x*x < 1, (1-cos(x))/x**2, 0)", "numpy", 0, "float64"),
 }
 POINTS = np.array([-1e300, -800.0, -30.0, -2.0, -0.3, -0.0, 0.0, 1e-200, 0.3, 2.0, 30.0, 800.0, 1e300])
 

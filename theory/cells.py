@@ -1,10 +1,10 @@
 """One polynomial on one short cell: fitted from exact values, its error proven in balls.
 
-On a cell the function is (x − c)ᵐ·h(x): m = 0 and c the middle of the cell, or c a zero of the function in or beside the
-cell and m its multiplicity. h is a Taylor polynomial about c, economised to the wanted degree (the terms of higher
+On a cell the function is (x − c)ᵐ·h(x): m = 0 and c the middle of the cell, or c a zero of the function in or beside
+the cell and m its multiplicity. h is a Taylor polynomial about c, economised to the wanted degree (the terms of higher
 degree as Chebyshev polynomials, cut off), with coefficients rounded to floats. What is proven is about the rounded
-coefficients: every Taylor coefficient of h minus P, written in Chebyshev polynomials, and the remainder enclosed over the
-whole cell.
+coefficients: every Taylor coefficient of h minus P, written in Chebyshev polynomials, and the remainder enclosed over
+the whole cell.
 """
 
 from __future__ import annotations
@@ -144,9 +144,7 @@ def _radius(centre: Centre, low: Fraction, high: Fraction) -> float:
     return math.ldexp(math.floor(mantissa * 2**12) + 1, exponent - 12)
 
 
-def _expansion(
-    expression: sympy.Expr, form: Form, centre: Centre, radius: float
-) -> tuple[list[arb], list[arb]] | None:
+def _expansion(expression: sympy.Expr, form: Form, centre: Centre, radius: float) -> tuple[list[arb], list[arb]] | None:
     """Coefficients of h at c and over the cell, times the radius to their power."""
     order, m = form.degree + EXTRA, centre.multiplicity
     if centre.moved is not None:

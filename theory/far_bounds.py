@@ -13,7 +13,7 @@ from functools import lru_cache, reduce
 import sympy
 from flint import arb
 
-from .enclosures import ball_function
+from .enclosures import ball_function, derived_from, derives
 from .errors import Unsupported
 from .symbols import x
 
@@ -94,6 +94,28 @@ def _decaying(e: sympy.Expr, side: int, kept: dict[sympy.Symbol, sympy.Expr]) ->
     return e
 
 
+def rearranged(expression: sympy.Expr, side: int) -> sympy.Expr:
+    """An equal formula for x far on one side, in quantities that decay: a ball of eˣ may hold 0, one of e⁻ˣ is small.
+
+    Known as a derivative if the given one was.
+
+    >>> rearranged(sympy.log(1 + sympy.exp(x)), 1)
+    x + log(1 + exp(-x))
+    """
+    function, n = derived_from(expression)
+    if function.count_ops() >= MOST_OPERATIONS:
+        return expression
+    kept: dict[sympy.Symbol, sympy.Expr] = {}
+    form = _decaying(function, side, kept)
+    while not form.free_symbols <= {x}:
+        form = form.subs(kept)
+    if form == function:
+        return expression
+    result = sympy.diff(form, x, n) if n else form
+    derives(result, form, n)
+    return result
+
+
 def _kept(meaning: sympy.Expr, kept: dict[sympy.Symbol, sympy.Expr]) -> sympy.Symbol:
     for symbol, known in kept.items():
         if known == meaning:
@@ -110,9 +132,7 @@ def _far_value(e: sympy.Expr, side: int, kept: dict[sympy.Symbol, sympy.Expr]) -
     return ball_function(e)(arb(side * FAR_OUT))
 
 
-def _largest_exponent(
-    total: sympy.Add, side: int, kept: dict[sympy.Symbol, sympy.Expr]
-) -> sympy.Expr | None:
+def _largest_exponent(total: sympy.Add, side: int, kept: dict[sympy.Symbol, sympy.Expr]) -> sympy.Expr | None:
     """u of the largest eᵘ among the terms, if it grows."""
     found = [f.args[0] for term in total.args for f in sympy.Mul.make_args(term) if isinstance(f, sympy.exp)]
     values = [(_far_value(u, side, kept), u) for u in found if u.free_symbols]
@@ -122,6 +142,11 @@ def _largest_exponent(
 
 def _without(total: sympy.Add, exponent: sympy.Expr) -> sympy.Expr:
     return sympy.Add(*(_joined(sympy.expand(term * sympy.exp(-exponent))) for term in total.args))
+
+
+def hull(p: Bounds, q: Bounds) -> Bounds:
+    """What holds the values of both."""
+    return Bounds(p.low if p.low < q.low else q.low, p.high if p.high > q.high else q.high)
 
 
 def _meet(p: Bounds, q: Bounds) -> Bounds:

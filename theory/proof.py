@@ -39,8 +39,8 @@ def prove(
 
     Steps from :mod:`.decaying` are identities and must agree to 80 bits (exp(−hi − lo) is computed as e − e·lo, which
     neglects lo² < 2⁻⁸⁸; in float32 2⁻³⁴), or lie both beyond the floats: below 2⁻¹¹⁰⁰ or above 2¹⁰²⁴ (in float32 2⁻¹⁶⁰
-    and 2¹²⁸), where a decaying term has been held. Local polynomials and tables to their own proven bound. Returns the number of
-    points compared, by output; raises :class:`Unsupported` naming a point where program and formula differ.
+    and 2¹²⁸), where a decaying term has been held. Local polynomials and tables to their own proven bound. Returns the
+    number of points compared, by output; raises :class:`Unsupported` naming a point where program and formula differ.
     """
     compared = dict.fromkeys(expressions, 0)
     functions = {name: ball_function(e) for name, e in expressions.items()}
@@ -52,7 +52,9 @@ def prove(
                 exact = function(ball)
                 if _is_sharp(exact) and _is_sharp(computed[name]):
                     tolerance = _tolerance(patches.get(name, ()), point, arithmetic)
-                    _require_equal(name, point, computed[name], exact, tolerance, _range(patches.get(name, ()), arithmetic))
+                    _require_equal(
+                        name, point, computed[name], exact, tolerance, _range(patches.get(name, ()), arithmetic)
+                    )
                     compared[name] += 1
     return compared
 

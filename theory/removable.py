@@ -35,6 +35,8 @@ class Local:
     power: int
     at: arb_series
     over: arb_series
+    #: the ball that ``over`` is about
+    ball: arb
 
     @property
     def length(self) -> int:
@@ -53,10 +55,7 @@ class Local:
         if not steps:
             return self
         z_at, z_over = (arb_series([c, 1], self.length) ** steps for c in (arb(0), self.ball))
-        return Local(power, z_at * self.at, z_over * self.over)
-
-    #: the ball that ``over`` is about
-    ball: arb = arb(0)
+        return Local(power, z_at * self.at, z_over * self.over, self.ball)
 
 
 class _Evaluation:

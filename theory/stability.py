@@ -138,7 +138,9 @@ class _Assembly:
     def _span(self, inside: dict[str, Expr], left: Expr, right: Expr) -> dict[str, int]:
         """Places of all outputs on an interval without borders."""
         in_tables = {
-            name: e for name, e in inside.items() if name in self.tabulated and _kind(e, _sides(left, right)[0]) != "polynomial"
+            name: e
+            for name, e in inside.items()
+            if name in self.tabulated and _kind(e, _sides(left, right)[0]) != "polynomial"
         }
         found = self._in_place({name: e for name, e in inside.items() if name not in in_tables}, left, right)
         for name, e in in_tables.items():
@@ -149,9 +151,7 @@ class _Assembly:
         """From a table of polynomials; where that has no cell, as without one."""
         table = tabulate(e, left, right, self.arithmetic.wanted)
         self.stable.tables.setdefault(name, []).append(table)
-        return lower_table(
-            self.b, table, self.x, self.arithmetic, lambda: self._in_place({name: e}, left, right)[name]
-        )
+        return lower_table(self.b, table, self.x, self.arithmetic, lambda: self._in_place({name: e}, left, right)[name])
 
     def _in_place(self, inside: dict[str, Expr], left: Expr, right: Expr) -> dict[str, int]:
         """Without tables."""

@@ -101,7 +101,9 @@ class _Steps:
             start = b.constant(_rational(growth.start) * side)
             end = b.constant(_rational(growth.factor))
             for _ in range(abs(growth.power)):
-                end = b.op("mul" if growth.power > 0 else "div", *((self.x, end) if growth.power > 0 else (end, self.x)))
+                end = b.op(
+                    "mul" if growth.power > 0 else "div", *((self.x, end) if growth.power > 0 else (end, self.x))
+                )
             beyond = b.op("le", start, self.x) if side > 0 else b.op("le", self.x, start)
             value = b.op("select", beyond, end, value)
         return value

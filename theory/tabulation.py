@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property, lru_cache
+from itertools import pairwise
 
 import flint
 import sympy
@@ -25,7 +26,8 @@ from flint import arb
 from .cells import FORMS, Cell, Centre, Form, constant_cell, fit_cell, infinite_cell, middle_of, zero_cell
 from .compensated import nearest_float
 from .errors import Unsupported
-from .far_bounds import bounds
+from .extremes import limit_at_infinity
+from .far_bounds import Bounds, bounds, hull, rearranged
 from .local_zeros import find_zeros
 from .removable import expand_at_zero
 from .symbols import x
@@ -46,9 +48,11 @@ FAR_PRECISION = 2_600
 POWERS = (0, 1, -1, 2, -2, -3)
 #: Cells an octave may have on a side where no proven rest ends them: a wave has twice as many in each next one.
 MOST_ENDLESS = 400
+#: Octaves from 2^NEAR on are far out; those below 2^WITHIN are bounded one by one.
+NEAR, WITHIN = 2, 11
 #: Exponent up to which octaves without cells are kept in hope of a proven rest.
 FAR_FAILED = 12
-#: A segment in which, cut into 2^LASTING cells and more, so few have no polynomial holds a singularity: they go without.
+#: A segment in which, cut into 2^LASTING cells and more, so few have no polynomial has a singularity: they go without.
 LASTING, MOST_SINGULAR = 7, 3
 #: Fraction bits of a float64, and of them those below a segment's.
 FRACTION = 52
@@ -129,9 +133,12 @@ class Table:
     def _numbers(self, cell: Cell) -> Iterator[float]:
         constant = cell.centre == 0 and cell.multiplicity == 0 and not any(cell.coefficients[2:])
         named = {
-            "centre": cell.centre, "unit": 0.0 if constant else cell.unit, "rest": cell.rest, "multiplicity": float(cell.multiplicity),
+            "centre": cell.centre,
+            "unit": 0.0 if constant else cell.unit,
+            "rest": cell.rest,
+            "multiplicity": float(cell.multiplicity),
             "scale": 2.0**cell.scale,
-        }  # fmt: skip
+        }
         coefficients = iter(cell.coefficients)
         for column in self.columns:
             yield named[column] if column in named else next(coefficients, 0.0)
@@ -182,6 +189,8 @@ class _Builder:
 
     #: multiples of halvings that the last segment needed: the next one will need about as many
     hint: int = 0
+    #: whether the present octave is far out
+    far: bool = False
     #: segments that the last cell held: the next one will hold twice as many at most
     grain: int = SEGMENTS
 
@@ -262,7 +271,7 @@ class _Builder:
         ends = sorted(side * Fraction(2) ** k for k in (e, e + 1))
         return (self._lost(*ends) if self._meets(side) else HARMLESS), WHOLE
 
-    # ---------------------------------------------------------------------------------------------------------- outwards
+    # --------------------------------------------------------------------------------------------------------- outwards
 
     def _outwards(self, side: int, first: int) -> Rest:
         """Octaves up to where one cell holds the rest."""
@@ -287,9 +296,20 @@ class _Builder:
             filled += self._octave(side, e, min(most, limit))
             failed = failed + 1 if any(row == 0 and shift == WHOLE for row, shift in filled[-SEGMENTS:]) else 0
         reached = first + len(filled) // SEGMENTS
-        if reached <= top:
-            self._lost(*sorted((side * Fraction(2) ** reached, side * Fraction(2) ** (top + 1))))
+        if reached > top and self._unbounded(side):
+            return self._at_infinity(side), None
+        self._lost(*sorted((side * Fraction(2) ** reached, side * Fraction(2) ** (top + 1))))
         return 0, None
+
+    def _at_infinity(self, side: int) -> int:
+        """The row of ±∞ alone, where all finite x have cells: the proven limit."""
+        try:
+            limit = limit_at_infinity(self.expression, side)
+        except (Unsupported, ValueError, ArithmeticError):
+            return self._lost(*[side * Fraction(2) ** (self.form.exponents[1] + 1)] * 2)
+        if limit.ball is None:
+            return self._add(infinite_cell(1 if limit.exact == sympy.oo else -1, self.form))
+        return self._add(constant_cell(limit.ball, self.form))
 
     def _unbounded(self, side: int) -> bool:
         return (self.high if side > 0 else self.low) is None
@@ -305,12 +325,10 @@ class _Builder:
 
     def _rest(self, side: int, e: int) -> Rest | None:
         """One cell for everything from 2ᵉ on, if that is proven."""
-        ends = sorted((side * arb(2) ** e, side * arb(2) ** (self.form.exponents[1] + 1)), key=float_of)
         with flint.ctx.workprec(FAR_PRECISION):
             for power in POWERS:
-                try:
-                    found = bounds(self.expression / x**power, *ends)
-                except (Unsupported, ValueError, ArithmeticError):
+                found = self._far_bounds(self.expression / x**power, side, e)
+                if found is None:
                     return None
                 size = max((abs(found.low), abs(found.high)), key=_Sized)
                 if not power and size < arb(2) ** -self.form.least:
@@ -327,6 +345,21 @@ class _Builder:
                     return self._add(constant_cell(value, self.form)), None
         return None
 
+    def _far_bounds(self, expression: sympy.Expr, side: int, e: int) -> Bounds | None:
+        """From 2ᵉ on: the first octaves one by one, so that what grows in one of them stays comparable."""
+        exponents = [*range(e, max(e, WITHIN) + 1), self.form.exponents[1] + 1]
+        total: Bounds | None = None
+        for near, far in reversed(list(pairwise(exponents))):
+            ends = (arb(2) ** near, arb(2) ** far) if side > 0 else (-(arb(2) ** far), -(arb(2) ** near))
+            try:
+                found = bounds(expression, *ends)
+            except (Unsupported, ValueError, ArithmeticError):
+                return None
+            total = found if total is None else hull(total, found)
+            if not (total.low.is_finite() or total.high.is_finite()):
+                return None
+        return total
+
     # ------------------------------------------------------------------------------------------------------- one octave
 
     def _octave(self, side: int, e: int, limit: int) -> list[tuple[int, int]]:
@@ -342,6 +375,7 @@ class _Builder:
             if low >= high:
                 return [(HARMLESS, WHOLE)] * (j - i)
             worth = len(self.cells) < limit and j - i <= max(2 * self.grain, 1)
+            self.far = e >= NEAR
             cell = self._cell(low, high, zeros=j - i == 1) if worth else None
             if cell is not None:
                 self.grain = j - i
@@ -376,7 +410,7 @@ class _Builder:
     def _equal_cells(
         self, low: Fraction, high: Fraction, k: int
     ) -> tuple[list[tuple[Cell | None, tuple[Fraction, Fraction]]], int]:
-        """The cells of 2ᵏ equal parts, None where there is none, and how many those are (at least, if there are many)."""
+        """The cells of 2ᵏ equal parts, None where there is none, and how many those are (of many: at least)."""
         parts, width = 1 << k, (high - low) / (1 << k)
         found: dict[int, Cell | None] = {}
         failed = 0
@@ -389,7 +423,7 @@ class _Builder:
         return [(found.get(i), (low + i * width, low + (i + 1) * width)) for i in range(parts)], failed
 
     def _cell(self, low: Fraction, high: Fraction, *, zeros: bool) -> Cell | None:
-        cell = fit_cell(self.expression, self.form, middle_of(low, high), low, high)
+        cell = fit_cell(self._formula(low), self.form, middle_of(low, high), low, high)
         if cell is not None or not zeros:
             return cell
         for centre in self._zeros_near(low, high):
@@ -397,6 +431,10 @@ class _Builder:
             if cell is not None:
                 return cell
         return None
+
+    def _formula(self, low: Fraction) -> sympy.Expr:
+        """Far out in a form for that side."""
+        return rearranged_once(self.expression, 1 if low > 0 else -1) if self.far else self.expression
 
     def _zeros_near(self, low: Fraction, high: Fraction) -> list[Centre]:
         """Zeros in the cell or not further from it than it is wide, the nearest first."""
@@ -436,6 +474,12 @@ def _joined(parts: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
         yield last
 
 
+@lru_cache(maxsize=256)
+def rearranged_once(expression: sympy.Expr, side: int) -> sympy.Expr:
+    """:func:`.far_bounds.rearranged`, kept."""
+    return rearranged(expression, side)
+
+
 class _Sized:
     """Orders balls of radius 0, infinite ones included."""
 
@@ -444,11 +488,6 @@ class _Sized:
 
     def __lt__(self, other: _Sized) -> bool:
         return bool(self.value < other.value)
-
-
-def float_of(value: arb) -> float:
-    """The nearest float."""
-    return float(value.mid())
 
 
 def _end_of(end: Fraction | None, infinite: float) -> float:
@@ -464,5 +503,5 @@ def tabulate(expression: sympy.Expr, left: sympy.Expr, right: sympy.Expr, wanted
     ((), True)
     """
     ends = [None if end in (sympy.oo, -sympy.oo) else nearest_float(end) for end in (left, right)]
-    table = _Builder(expression, FORMS[wanted], *ends).table()
+    table = _Builder(expression, FORMS[wanted], ends[0], ends[1]).table()
     return replace(table, low=_end_of(ends[0], -math.inf), high=_end_of(ends[1], math.inf))

@@ -53,7 +53,7 @@ TABLE: dict[str, str] = {
     "not": "not {0}",
     "select": "{1} if {0} else {2}",
     "cell": "cell_of({0}, STARTS_{table}, SHIFTS_{table}, {first})",
-    "entry": "CELLS_{table}[{0}, {column}]",
+    "entry": "CELLS_{block}[{0}, {column}]",
 }
 
 #: Operations computed by :mod:`..elementary`; for float32 results under the name with "short_" before it, in float32
@@ -160,6 +160,14 @@ def _imports(table: Mapping[str, str], program: Program, used: Sequence[str], fu
     return lines
 
 
+def _with_numpy(program: Program, imports: list[str]) -> list[str]:
+    """The imports with NumPy's where tables are held in its arrays."""
+    if not program.tables:
+        return imports
+    first = imports.index("import numba") + 1
+    return [*imports[:first], "import numpy as np", *imports[first:]]
+
+
 def _calls_library(table: Mapping[str, str], program: Program) -> bool:
     return any("math." in table[op] for op in program.operations - {"input", "constant"})
 
@@ -227,9 +235,9 @@ def print_source(
     lines = [
         f'"""{title}"""',
         "",
-        *_imports(table, program, used, functions),
+        *_with_numpy(program, _imports(table, program, used, functions)),
         "",
-        *(["import numpy as np", "", *table_lines(program)] if program.tables else []),
+        *table_lines(program),
         "",
         f'@numba.njit("{signature}", {options})',
         f"def {name}({', '.join([*inputs.values(), *outputs.values()])}):",

@@ -45,10 +45,10 @@ TABLE: dict[str, str] = {
     "not": "~{0}",
     "select": "np.where({0}, {1}, {2})",
     "cell": "cell_of({0}, STARTS_{table}, SHIFTS_{table}, {first})",
-    "entry": "CELLS_{table}[{0}, {column}]",
+    "entry": "CELLS_{block}[{0}, {column}]",
 }
 
-#: The row of the cell that holds x: its exponent and three digits say the segment, the rest which part of it.
+#: The row of the cell that holds x, as :func:`..elementary.cell_of` finds it.
 _CELL_OF = """\
 def cell_of(x, starts, shifts, first):
     bits = np.ascontiguousarray(x).view(np.int64).reshape(np.shape(x))
@@ -61,8 +61,8 @@ def cell_of(x, starts, shifts, first):
 
 #: Operations that never warn.
 _QUIET = frozenset((
-    "input", "constant", "neg", "abs", "at_least", "at_most", "copysign", "lt", "le", "eq", "and", "or", "not", "select",
-    "cell", "entry",
+    "input", "constant", "neg", "abs", "at_least", "at_most", "copysign", "lt", "le", "eq", "and", "or", "not",
+    "select", "cell", "entry",
 ))  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def print_source(
     names = names_of(program, inputs)
     special = {"erf", "erfc", "erfcx"} & program.operations
     lines = [f'"""{title}"""', "", "import numpy as np", *(["from scipy import special"] if special else [])]
-    lines += ["", *table_lines(program), "", *_CELL_OF.splitlines()] if program.tables else []
+    lines += [*table_lines(program), "", "", *_CELL_OF.splitlines()] if program.tables else []
     lines += ["", ""]
     lines.append(f"def {name}({', '.join(inputs.values())}):")
     arrays = [text for given, text in inputs.items() if given not in scalars]

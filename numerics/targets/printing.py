@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from functools import lru_cache
+from typing import Any
 
 import flint
 import sympy
@@ -18,7 +19,7 @@ import sympy
 from ...theory.enclosures import enclose
 from ...theory.errors import Unsupported
 from ...theory.lowering import Node, Program
-from ...theory.tabulation import SEGMENT_BITS
+from ...theory.tabulation import SEGMENT_BITS, Table
 
 INDENT = "    "
 #: Rough cost of a step in units of an addition; what is not listed costs 1.
@@ -26,6 +27,8 @@ COST = {"div": 5, "sqrt": 5, "input": 0, "constant": 0} | dict.fromkeys(
     ("exp", "expm1", "log", "log1p", "pow", "sinh", "cosh", "tanh", "sin", "cos", "tan", "asin", "acos", "atan", "erf",
      "erfc", "erfcx"), 20
 )  # fmt: skip
+#: Bytes of a constant array that Numba still keeps in its cache on disk: below a million.
+LARGEST_CONSTANT = 900_000
 #: A branch must spare at least this much: a mispredicted one costs about as much.
 WORTH_A_BRANCH = 16
 
@@ -76,29 +79,43 @@ def text_of(
     return table[node.operation].format(*operands, **table_fields(program, node))
 
 
-def table_fields(program: Program, node: Node) -> dict[str, int]:
+def table_fields(program: Program, node: Node) -> dict[str, Any]:
     """What stands for a table of cells in source: its number in the module, its first segment, and a column's place."""
     match node.operation:
         case "cell":
             return {"table": program.tables.index(node.leaf), "first": (node.leaf.first + 1023) << SEGMENT_BITS}
         case "entry":
             table, column = node.leaf
-            return {"table": program.tables.index(table), "column": table.columns.index(column)}
+            for block, names in _blocks(program.tables.index(table), table):
+                if column in names:
+                    return {"block": block, "column": names.index(column)}
     return {}
+
+
+def _blocks(k: int, table: Table) -> list[tuple[str, tuple[str, ...]]]:
+    """Arrays for the columns of a table, with their names: more than one where a single one would be too large."""
+    columns = table.columns
+    width = max(1, LARGEST_CONSTANT // (8 * len(table.cells)))
+    parts = [columns[i : i + width] for i in range(0, len(columns), width)]
+    return [(f"{k}" if len(parts) == 1 else f"{k}_{i}", part) for i, part in enumerate(parts)]
 
 
 def table_lines(program: Program) -> list[str]:
     """The tables as module constants."""
     lines: list[str] = []
     for k, table in enumerate(program.tables):
-        lines += [f"# {table}: {', '.join(table.columns)}", f"CELLS_{k} = np.array(["]
-        lines += [f"{INDENT}({', '.join(map(repr, row))},)," for row in table.rows]
-        lines.append("])")
+        lines += ["", f"# {table}."]
+        start = 0
+        for block, names in _blocks(k, table):
+            lines += [f"# {', '.join(names)}", f"CELLS_{block} = np.array(["]
+            rows = (row[start : start + len(names)] for row in table.rows)
+            lines += [f"{INDENT}({', '.join(map(repr, row))}{',' * (len(row) == 1)})," for row in rows]
+            lines.append("])")
+            start += len(names)
         for name, numbers in (("STARTS", table.starts), ("SHIFTS", table.shifts)):
             lines.append(f"{name}_{k} = np.array([")
             lines += [f"{INDENT}{', '.join(map(str, numbers[i : i + 24]))}," for i in range(0, len(numbers), 24)]
             lines.append("], dtype=np.int64)")
-        lines.append("")
     return lines
 
 
