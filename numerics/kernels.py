@@ -267,14 +267,17 @@ def _collect(results: Any, outs: Sequence[Array | None]) -> list[Any]:
 
 
 def activation_program(
-    row: Activation, orders: Sequence[int], dtype: str = "float64", target: str | None = None
+    row: Activation, orders: Sequence[int], dtype: str = "float64", target: str | None = None, *, tables: bool = False
 ) -> Program:
-    """The stable program that computes these derivatives of ``row`` together, for one target or for any."""
+    """The stable program that computes these derivatives of ``row`` together, for one target or for any.
+
+    Tables of polynomials may be part of it on targets that hold them, and where ``tables`` asks for them.
+    """
     from .acceptance import accepted
 
     arithmetic = ARITHMETICS[dtype]
     given = fused(arithmetic) if target in ("cpu", "cuda") else arithmetic
-    return accepted(row, orders, dtype, given, tables=target in WITH_TABLES).program
+    return accepted(row, orders, dtype, given, tables=tables or target in WITH_TABLES).program
 
 
 #: Targets that hold tables of polynomials; the others compute a typed formula without.

@@ -19,7 +19,7 @@ from .kernels import activation_program
 
 def vjp_program(row: Activation, dtype: str) -> Program:
     """The stable program of f′ with one more input and one more step: the product is rounded once, with the result."""
-    return _times_upstream(activation_program(row, (1,), dtype))
+    return _times_upstream(activation_program(row, (1,), dtype, tables=True))
 
 
 def _times_upstream(program: Program) -> Program:

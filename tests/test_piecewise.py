@@ -1,4 +1,4 @@
-"""Piecewise polynomials: what is proven of a cell holds, tables find their cells, and kernels made of them are right."""
+"""Piecewise polynomials: what is proven of a cell holds, tables find their cells, kernels made of them are right."""
 
 from __future__ import annotations
 
@@ -53,6 +53,13 @@ def test_kernel_from_a_table_meets_the_goal_where_the_formula_loses_everything(f
     assert measured.worst_ulp <= min(goal(dtype, order), 1.0)
     assert not measured.failures
     assert not measured.undecided
+
+
+def test_exact_zeros_and_both_zeros_at_a_border_of_pieces():
+    k = kernel("where(x > 0, exp(x)-exp(-x*x*x), (x+1)*(exp(exp(x))-1))", "float64", "numpy")
+    assert k(np.array([-1.0])).tolist() == [0.0]
+    expected = math.exp(1.0) - 1.0
+    np.testing.assert_allclose(k(np.array([0.0, -0.0])), expected, rtol=1e-15)
 
 
 def test_formula_that_meets_its_goal_has_no_table():
@@ -240,6 +247,12 @@ def test_what_a_table_does_not_hold_is_computed_as_without_it():
     assert not held.holds(point)
     with flint.ctx.workprec(200):
         assert found.program.enclose(arb(point))["value"].overlaps(without.enclose(arb(point))["value"])
+
+
+def test_backward_pass_in_one_uses_the_table_too():
+    k = kernel("where(x*x < 4, (1-cos(x))/x**2, 0)", "float64")
+    points = np.array([1e-9, -3e-5, 0.0, 1.5, 3.0])
+    np.testing.assert_allclose(k.vjp(points, np.full(5, 2.0)), 2 * k.derivative(points), rtol=3e-16)
 
 
 def test_explanation_names_the_table():

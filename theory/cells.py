@@ -126,7 +126,7 @@ def constant_cell(value: arb, form: Form) -> Cell:
 
 def infinite_cell(sign: int, form: Form) -> Cell:
     """±∞ by an overflow: tables hold finite numbers."""
-    exponent = 1_000 if form.paired else 200
+    exponent = NEAR_ENDS if form.paired else 200
     return Cell(0.0, 0.0, 0, (sign * 2.0**exponent,), 1.0, SCALED if form.paired else 0, -math.inf)
 
 

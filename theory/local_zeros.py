@@ -127,7 +127,9 @@ def _simple(expression: sympy.Expr, low: Fraction, high: Fraction) -> Centre | N
 
 def _centre(ball: arb, multiplicity: int, moved: sympy.Expr | None = None) -> Centre:
     high = float(ball.mid())
-    return Centre(high, float((ball - arb(high)).mid()), ball, multiplicity, moved)
+    rest = ball - arb(high)
+    # a zero at a float is known only as a ball around it: there the value is to be 0
+    return Centre(high, 0.0 if rest.contains(0) else float(rest.mid()), ball, multiplicity, moved)
 
 
 def _exact(expression: sympy.Expr, function: Function, low: Fraction, high: Fraction) -> Centre | None:

@@ -96,10 +96,10 @@ class _Evaluation:
             return reduce(self._product, [self.of(part) for part in e.args])
         if isinstance(e, sympy.Pow) and e.exp.is_Rational:
             return self._power(self.of(e.base), e.exp)
-        for head, operation in _OPERATIONS.items():
-            if isinstance(e, head) and len(e.args) == 1:
-                inner = self.of(e.args[0]).whole()
-                return self.local(0, operation(inner.at), operation(inner.over))
+        operation = next((known for head, known in _OPERATIONS.items() if isinstance(e, head)), None)
+        if operation is not None and len(e.args) == 1:
+            inner = self.of(e.args[0]).whole()
+            return self.local(0, operation(inner.at), operation(inner.over))
         raise Unsupported(f"{str(e)[:60]} has no expansion at 0")
 
     def _sum(self, parts: list[Local]) -> Local:

@@ -79,13 +79,13 @@ class Table:
     """Cells and how to find them. Row 0 says that there is no cell: its multiplicity is −1."""
 
     form: Form
-    cells: tuple[Cell, ...]
+    cells: tuple[Cell, ...] = field(repr=False)
     #: exponent of the first octave; octaves follow up to the place where one cell holds the rest
     first: int
     #: by segment (below the first octave, …, beyond the last; then the same for negative x): a row, and how far the
     #: bits below the segment's are shifted to be added to it
-    starts: tuple[int, ...]
-    shifts: tuple[int, ...]
+    starts: tuple[int, ...] = field(repr=False)
+    shifts: tuple[int, ...] = field(repr=False)
     #: what holds the rest of the line for negative and positive x where that is no cell
     growth: tuple[Growth | None, Growth | None]
     #: the parts of the line that have no cell
@@ -205,7 +205,7 @@ class _Builder:
         for side in (1, -1):
             row, _ = beyond[side]
             filled = self.segments[side] + [(row, WHOLE)] * (length - len(self.segments[side]))
-            starts += [around if self._meets(side) else HARMLESS, *(start for start, _ in filled), row]
+            starts += [around, *(start for start, _ in filled), row]
             shifts += [WHOLE, *(shift for _, shift in filled), WHOLE]
         return Table(
             self.form, tuple(self.cells), first, tuple(starts), tuple(shifts), (beyond[-1][1], beyond[1][1]),
