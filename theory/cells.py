@@ -99,8 +99,8 @@ def fit_cell(expression: sympy.Expr, form: Form, centre: Centre, low: Fraction, 
     """The cell's polynomial, or None where it is not proven to be as good as the form asks.
 
     >>> cell = fit_cell(sympy.exp(x), PLAIN, middle_of(Fraction(0), Fraction(1, 4)), Fraction(0), Fraction(1, 4))
-    >>> cell.centre, round(cell.error_bits)
-    (0.125, -52)
+    >>> cell.centre, cell.error_bits < -50
+    (0.125, True)
     """
     radius = _radius(centre, low, high)
     for bits in PRECISIONS:
