@@ -21,6 +21,7 @@ HEADINGS = {
     "torch, eager": "PyTorch",
     "jax, jitted": "JAX",
     "numpy, as written": "NumPy",
+    "numpy, as derived": "NumPy",
     "numexpr": "numexpr",
     "numba, as written": "Numba",
 }
@@ -60,10 +61,10 @@ def measure(
                         results[row.name] = raced(row, dtype, size, rounds, seed=seed, fast=fast)
                     advance(1)
                 races.append({"dtype": dtype, "size": size, "results": results, "summary": summary(results)})
-    return {"rounds": rounds, "target": target, "threads": used, "machine": _machine(), "races": races}
+    return {"rounds": rounds, "target": target, "threads": used, "machine": machine(), "races": races}
 
 
-def _machine() -> str:
+def machine() -> str:
     """The processor's name, where the system tells it."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
@@ -77,9 +78,8 @@ def _machine() -> str:
 def text(data: dict[str, Any]) -> str:
     """Every race as a table."""
     where = f"on {data['machine']}, {data['threads']} threads" if data["target"] == "cpu" else "on the GPU"
-    lines = [
-        f"value and first derivative in one pass {where}: median of {data['rounds']} interleaved rounds [quartiles];"
-    ]
+    what = data.get("what", "value and first derivative in one pass")
+    lines = [f"{what} {where}: median of {data['rounds']} interleaved rounds [quartiles];"]
     lines += ["others: how many times as long as backproof (copy: of one array, below 1)"]
     for one in data["races"]:
         lines += ["", *table(one)]
@@ -91,7 +91,8 @@ def table(one: dict[str, Any]) -> list[str]:
     found = {name for by in one["results"].values() for name in by} - {"backproof"}
     names = [name for name in HEADINGS if name in found] + sorted(found - set(HEADINGS))
     rows: list[tuple[str, ...]]
-    rows = [(f"{one['dtype']}, {one['size']:,}", "ms", "", "ns/entry", "GB/s", *(HEADINGS.get(n) or n for n in names))]
+    size = "x".join(map(str, one["shape"])) if "shape" in one else f"{one['size']:,}"
+    rows = [(f"{one['dtype']}, {size}", "ms", "", "ns/entry", "GB/s", *(HEADINGS.get(n) or n for n in names))]
     for row, by in one["results"].items():
         own = by["backproof"]
         spread = f"[{own['low_ms']:.4g}, {own['high_ms']:.4g}]"
@@ -126,6 +127,9 @@ def table(one: dict[str, Any]) -> list[str]:
 )
 @click.option("--size", type=click.IntRange(1, MOST_ENTRIES), default=1_000_000, show_default=True, help="Entries.")
 @click.option("--sizes", help="Several sizes, as in 1e3,1e4,1e5,1e6,1e7.")
+@click.option("--rows", is_flag=True, help="Race row kernels: softmax, the norms, gated units; NAMEs are such.")
+@click.option("--losses", is_flag=True, help="Race losses with their gradients; NAMEs are such.")
+@click.option("--shapes", help="With --rows or --losses: rows x columns, as in 512x768,4096x1024 (the default).")
 @click.option("--rounds", type=click.IntRange(1, 10_000), default=15, show_default=True, help="Rounds of calls.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="Hold everybody to so many processors.")
 @click.option(
@@ -140,22 +144,39 @@ def table(one: dict[str, Any]) -> list[str]:
 @output_option
 @json_option
 def command(
-    formulas: tuple[str, ...], every: bool, dtype: str, size: int, sizes: str | None, rounds: int, threads: int | None,
-    precision: str, target: str, seed: int, output: Path | None, as_json: bool,
+    formulas: tuple[str, ...], every: bool, dtype: str, size: int, sizes: str | None, rows: bool, losses: bool,
+    shapes: str | None, rounds: int, threads: int | None, precision: str, target: str, seed: int, output: Path | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Race the generated kernels: value and first derivative in one pass.
 
     Beside them, where installed: PyTorch's forward and backward, JAX jitted, the formula as it stands in NumPy, numexpr
     and Numba, and a copy of the array. Rounds are interleaved, so a slow moment of the machine hits all of them. The
     picture (--output) shows GB/s beside the copy's.
+
+    --rows and --losses race the forward and backward pass of row kernels and of losses (mean over the rows; labels
+    where a target is one-hot), all of the table or those named, at each of --shapes.
     """
+    dtypes = ("float32", "float64") if dtype == "both" else (dtype,)
+    if rows or losses:
+        from .bench_rows import command as race_rows
+
+        if rows and losses:
+            raise InputError("bench: --rows and --losses are two races: ask for one")
+        if every or sizes or output or precision != "default" or target != "cpu":
+            raise InputError(
+                "bench: --rows and --losses take NAMEs, --shapes, --dtype, --rounds, --threads, --seed, --json"
+            )
+        race_rows("rows" if rows else "losses", formulas, dtypes, shapes, rounds, threads, seed, as_json)
+        return
+    if shapes:
+        raise InputError("bench: --shapes goes with --rows or --losses; of arrays say --size or --sizes")
     if every and formulas:
         raise InputError("bench: name activations or --all, not both")
     names = tuple(ACTIVATIONS) if every else formulas or DEFAULT
     for name in names:
         activation(name)  # a wrong name is refused before anything is timed
     chosen = sizes_of(sizes) if sizes else (size,)
-    dtypes = ("float32", "float64") if dtype == "both" else (dtype,)
     try:
         data = measure(
             names, dtypes, chosen, rounds, seed, target, fast=precision == "fast", threads=threads, quiet=as_json

@@ -19,6 +19,7 @@ from .layer_loops import Block, LoopWriter
 from .numba_cpu import TABLE, VECTORISED
 from .numba_layer import DIALECT, _NumbaDialect
 from .printing import INDENT
+from .shared_exponentials import with_shared_exponentials
 from .tensor_parts import Pass, passes, read_sizes
 
 #: A call of an elementary function.
@@ -86,14 +87,14 @@ def print_rows(row: Layer, dtype: str) -> str:
     :class:`Unsupported` where a reduction runs over the rows, as in batch normalisation.
     """
     axis = row_axis(row)
-    text = "\n\n\n".join(_function(what, dtype, axis) for what in passes(row))
+    text = "\n\n\n".join(_function(with_shared_exponentials(what), dtype, axis) for what in passes(row))
     title = f"{row.title or row.name}, row by row, forward and backward as derived; {dtype}."
     return _module(title, text, "forward, backward")
 
 
 def print_pass(what: Pass, title: str, dtype: str, axis: Axis, *, wide: Collection[str] = ()) -> str:
     """A module with one pass over the rows; the outputs named in ``wide`` are float64 arrays."""
-    return _module(f"{title}; {dtype}.", _function(what, dtype, axis, wide), what.name)
+    return _module(f"{title}; {dtype}.", _function(with_shared_exponentials(what), dtype, axis, wide), what.name)
 
 
 def _module(title: str, text: str, run: str) -> str:
