@@ -73,7 +73,9 @@ class LossKernel:
         classes = prediction.shape[-1]
         if labels.size and not (labels.min() >= 0 and labels.max() < classes):
             raise InputError(f"labels must be from 0 to {classes - 1}, not from {labels.min()} to {labels.max()}")
-        return (labels[..., None] == np.arange(classes)).astype(self.dtype)
+        rows = np.zeros(prediction.shape, self.dtype)
+        np.put_along_axis(rows, labels[..., None], 1, axis=-1)
+        return rows
 
     def _parameters(self, given: dict[str, Any]) -> list[float]:
         known = {str(s): v for s, v in self.loss.parameters.items()}

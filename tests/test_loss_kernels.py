@@ -12,6 +12,7 @@ from backproof.numerics.exact_arrays import exact_array
 from backproof.numerics.exact_scalars import lift
 from backproof.numerics.loss_kernels import loss_kernel
 from backproof.numerics.loss_rows import loss_row
+from backproof.numerics.targets.shared_exponentials import with_shared_exponentials
 from backproof.theory.errors import InputError
 from backproof.theory.losses import LOSSES
 
@@ -102,6 +103,17 @@ def test_reductions_shapes_labels_and_upstream():
     np.testing.assert_allclose(delta, -2 * np.ones(z.shape), rtol=1e-14)
     _value, delta = loss_kernel("mse")(z, z + 1)
     np.testing.assert_allclose(delta, -2 / z.size * np.ones(z.shape), rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("reduction", ["none", "mean"])
+def test_every_exponential_is_evaluated_once(name, reduction):
+    k = loss_kernel(name, "float64", reduction)
+    if LOSSES[name].prediction_name == "z" and "softmax" in str(LOSSES[name].output):
+        assert k.source.count("= exp(") == 1
+    shared = with_shared_exponentials(k.what)
+    assert with_shared_exponentials(shared).outputs == shared.outputs
+    assert [axes for _, axes in shared.outputs.values()] == [axes for _, axes in k.what.outputs.values()]
 
 
 def test_parameters_go_by_name():

@@ -118,6 +118,12 @@ def test_geglu_is_a_times_gelu_of_b():
     np.testing.assert_allclose(db, dy * a * gelu.derivative(b), rtol=3e-6)
 
 
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_every_exponential_is_evaluated_once(name):
+    for function in row_kernel(name).source.split("def ")[1:]:
+        assert function.count("= exp(") == 1
+
+
 def test_large_logits_do_not_overflow():
     x = np.array([[1e4, 0.0, -1e4], [-3e38, 3e38, 0.0], [88.0, 89.0, 90.0]], dtype=np.float32)
     with np.errstate(all="raise"):
