@@ -104,14 +104,15 @@ def exp_polynomial(r: float) -> float:
 @numba.njit(forceinline=True)
 def short_exp_polynomial(r: float) -> float:
     """(eʳ − 1 − r)/r² for -0.34668 ≤ r ≤ 0.34668."""
+    s = r * r
     p = 2.479612805016205e-05
-    p = fma(p, r, 0.0001990485680196202)
-    p = fma(p, r, 0.0013888985574882179)
-    p = fma(p, r, 0.008333289127105573)
-    p = fma(p, r, 0.04166666595289978)
-    p = fma(p, r, 0.16666666753916012)
-    p = fma(p, r, 0.5000000000104914)
-    return p
+    p = fma(p, s, 0.0013888985574882179)
+    p = fma(p, s, 0.04166666595289978)
+    p = fma(p, s, 0.5000000000104914)
+    q = 0.0001990485680196202
+    q = fma(q, s, 0.008333289127105573)
+    q = fma(q, s, 0.16666666753916012)
+    return fma(q, r, p)
 
 
 @numba.njit(forceinline=True)
@@ -145,20 +146,21 @@ def log_polynomial(r: float) -> float:
 @numba.njit(forceinline=True)
 def short_log_polynomial(r: float) -> float:
     """(log(1 + r) − r)/r² for -0.292969 ≤ r ≤ 0.416016."""
+    s = r * r
     p = -0.0479670795702312
-    p = fma(p, r, 0.09146773907358673)
-    p = fma(p, r, -0.09326674650571762)
-    p = fma(p, r, 0.09037456086658134)
-    p = fma(p, r, -0.09880017572120633)
-    p = fma(p, r, 0.1110502402291384)
-    p = fma(p, r, -0.12506617106030796)
-    p = fma(p, r, 0.14286244306388446)
-    p = fma(p, r, -0.16666490906403264)
-    p = fma(p, r, 0.19999986651234955)
-    p = fma(p, r, -0.2500000199677183)
-    p = fma(p, r, 0.3333333343013406)
-    p = fma(p, r, -0.4999999999381692)
-    return p
+    p = fma(p, s, -0.09326674650571762)
+    p = fma(p, s, -0.09880017572120633)
+    p = fma(p, s, -0.12506617106030796)
+    p = fma(p, s, -0.16666490906403264)
+    p = fma(p, s, -0.2500000199677183)
+    p = fma(p, s, -0.4999999999381692)
+    q = 0.09146773907358673
+    q = fma(q, s, 0.09037456086658134)
+    q = fma(q, s, 0.1110502402291384)
+    q = fma(q, s, 0.14286244306388446)
+    q = fma(q, s, 0.19999986651234955)
+    q = fma(q, s, 0.3333333343013406)
+    return fma(q, r, p)
 
 
 @numba.njit(forceinline=True)
@@ -215,26 +217,34 @@ def erfcx_small_polynomial(r: float) -> float:
 
 
 @numba.njit(forceinline=True)
-def short_erfcx_polynomial(r: float) -> float:
-    """(u + 4)·erfcx(u), r = (u − 4)/(u + 4) for -1 ≤ r ≤ 1."""
-    p = -4.619788091501895e-07
-    p = fma(p, r, 1.1230358518288406e-06)
-    p = fma(p, r, 4.098589952118997e-06)
-    p = fma(p, r, -1.8355993583853006e-05)
-    p = fma(p, r, -3.114327290922148e-06)
-    p = fma(p, r, 0.00017636216042616931)
-    p = fma(p, r, -0.000455319721677917)
-    p = fma(p, r, -0.00028073012296800533)
-    p = fma(p, r, 0.006112135080726798)
-    p = fma(p, r, -0.026370118922805958)
-    p = fma(p, r, 0.07638150201709398)
-    p = fma(p, r, -0.17401092733477833)
-    p = fma(p, r, 0.33085158887380295)
-    p = fma(p, r, -0.5408538319786318)
-    p = fma(p, r, 0.7732087022382703)
-    p = fma(p, r, -0.9765487290680135)
-    p = fma(p, r, 1.095995661000589)
-    return p
+def short_erfcx_above(r: float) -> float:
+    """P of erfcx(r) = P/Q for r ≥ 0."""
+    s = r * r
+    p = 0.016787620927891236
+    p = fma(p, s, 0.41197174988814017)
+    p = fma(p, s, 1.8245832070889774)
+    p = fma(p, s, 0.9999999999993506)
+    q = 0.001309158789456738
+    q = fma(q, s, 0.10562377634808144)
+    q = fma(q, s, 1.0653249992138247)
+    q = fma(q, s, 1.9318711768112267)
+    return fma(q, r, p)
+
+
+@numba.njit(forceinline=True)
+def short_erfcx_below(r: float) -> float:
+    """Q of erfcx(r) = P/Q for r ≥ 0."""
+    s = r * r
+    p = 0.002320423537820916
+    p = fma(p, s, 0.1883734811646455)
+    p = fma(p, s, 1.9806863613149381)
+    p = fma(p, s, 4.277705944642736)
+    p = fma(p, s, 1.0)
+    q = 0.02975528335960963
+    q = fma(q, s, 0.7450785397101066)
+    q = fma(q, s, 3.5842016638648544)
+    q = fma(q, s, 3.0602503437873225)
+    return fma(q, r, p)
 
 
 @numba.njit(forceinline=True)
@@ -256,17 +266,35 @@ def erf_polynomial(r: float) -> float:
 
 
 @numba.njit(forceinline=True)
-def short_erf_polynomial(r: float) -> float:
-    """erf(u)/u, r = u² for 0 ≤ r ≤ 0.765625."""
-    p = -1.0672608137917827e-05
-    p = fma(p, r, 0.00011554550741219254)
-    p = fma(p, r, -0.0008516624209883614)
-    p = fma(p, r, 0.005222849984631617)
-    p = fma(p, r, -0.026865950998023674)
-    p = fma(p, r, 0.1128378955601648)
-    p = fma(p, r, -0.3761263882505466)
-    p = fma(p, r, 1.1283791670907064)
-    return p
+def short_erf_above(r: float) -> float:
+    """P of erf(u)/u = P/Q, r = u² for 0 ≤ u ≤ 5."""
+    s = r * r
+    p = 2.9508286961131374e-11
+    p = fma(p, s, 1.7405786100413446e-06)
+    p = fma(p, s, 0.0006578445379369847)
+    p = fma(p, s, 0.061954512804698894)
+    p = fma(p, s, 1.1283791671009453)
+    q = 2.4865481132707715e-08
+    q = fma(q, s, 3.384131386113848e-05)
+    q = fma(q, s, 0.005829359950183216)
+    q = fma(q, s, 0.21069342963451926)
+    return fma(q, r, p)
+
+
+@numba.njit(forceinline=True)
+def short_erf_below(r: float) -> float:
+    """Q of erf(u)/u = P/Q, r = u² for 0 ≤ u ≤ 5."""
+    s = r * r
+    p = 1.3137234364151063e-09
+    p = fma(p, s, 8.09962827748645e-06)
+    p = fma(p, s, 0.002084084612456786)
+    p = fma(p, s, 0.12825759633378353)
+    p = fma(p, s, 1.0)
+    q = 2.630559799096473e-07
+    q = fma(q, s, 0.0001561032240450185)
+    q = fma(q, s, 0.019722647761420024)
+    q = fma(q, s, 0.5200555239557465)
+    return fma(q, r, p)
 
 
 @numba.njit(forceinline=True)
@@ -290,16 +318,23 @@ def atan_polynomial(r: float) -> float:
 
 @numba.njit(forceinline=True)
 def short_atan_polynomial(r: float) -> float:
-    """atan(u)/u, r = u² for 0 ≤ r ≤ 0.173069."""
-    p = -0.037536994156605885
-    p = fma(p, r, 0.06967812426116682)
-    p = fma(p, r, -0.08991214350147982)
-    p = fma(p, r, 0.11103319998776551)
-    p = fma(p, r, -0.1428537950772387)
-    p = fma(p, r, 0.19999992884803208)
-    p = fma(p, r, -0.33333333275424937)
-    p = fma(p, r, 0.9999999999992185)
-    return p
+    """atan(t)·(1 + t²)/t, r = t²/(1 + t²) for 0 ≤ r ≤ 0.5."""
+    s = r * r
+    p = -43.1291312907598
+    p = fma(p, s, -35.65249177659981)
+    p = fma(p, s, -4.898710656129834)
+    p = fma(p, s, 0.17229080022100038)
+    p = fma(p, s, 0.4052547317803989)
+    p = fma(p, s, 0.5333324908749307)
+    p = fma(p, s, 0.9999999999911588)
+    q = 17.349999778773924
+    q = fma(q, s, 51.350534350637545)
+    q = fma(q, s, 16.8296247251245)
+    q = fma(q, s, 1.4474293884069314)
+    q = fma(q, s, 0.3863521118842021)
+    q = fma(q, s, 0.4571849729712388)
+    q = fma(q, s, 0.6666666732995068)
+    return fma(q, r, p)
 
 
 @numba.njit(forceinline=True)
@@ -330,39 +365,42 @@ def cos_polynomial(r: float) -> float:
 @numba.njit(forceinline=True)
 def short_sin_polynomial(r: float) -> float:
     """sin(u)/u, r = u² for 0 ≤ r ≤ 0.619541."""
-    p = -2.4754015946205576e-08
-    p = fma(p, r, 2.755523440463814e-06)
-    p = fma(p, r, -0.00019841263105189837)
-    p = fma(p, r, 0.008333333323471782)
-    p = fma(p, r, -0.1666666666661368)
-    p = fma(p, r, 0.9999999999999953)
-    return p
+    s = r * r
+    p = 2.755523440463814e-06
+    p = fma(p, s, 0.008333333323471782)
+    p = fma(p, s, 0.9999999999999953)
+    q = -2.4754015946205576e-08
+    q = fma(q, s, -0.00019841263105189837)
+    q = fma(q, s, -0.1666666666661368)
+    return fma(q, r, p)
 
 
 @numba.njit(forceinline=True)
 def short_cos_polynomial(r: float) -> float:
     """cos u, r = u² for 0 ≤ r ≤ 0.619541."""
+    s = r * r
     p = 2.0626346130140675e-09
-    p = fma(p, r, -2.7555158863000896e-07)
-    p = fma(p, r, 2.4801578024351367e-05)
-    p = fma(p, r, -0.0013888888868351748)
-    p = fma(p, r, 0.04166666666644898)
-    p = fma(p, r, -0.4999999999999913)
-    p = fma(p, r, 0.9999999999999999)
-    return p
+    p = fma(p, s, 2.4801578024351367e-05)
+    p = fma(p, s, 0.04166666666644898)
+    p = fma(p, s, 0.9999999999999999)
+    q = -2.7555158863000896e-07
+    q = fma(q, s, -0.0013888888868351748)
+    q = fma(q, s, -0.4999999999999913)
+    return fma(q, r, p)
 
 
 @numba.njit(forceinline=True)
 def short_log1p_unit_polynomial(r: float) -> float:
     """log((1 + s)/(1 − s))/s, r = s² for 0 ≤ r ≤ 0.111111."""
+    s = r * r
     p = 0.21878615095541581
-    p = fma(p, r, 0.17116483941724805)
-    p = fma(p, r, 0.22305889626202446)
-    p = fma(p, r, 0.2856810139742795)
-    p = fma(p, r, 0.40000062595620084)
-    p = fma(p, r, 0.6666666622631967)
-    p = fma(p, r, 2.000000000005078)
-    return p
+    p = fma(p, s, 0.22305889626202446)
+    p = fma(p, s, 0.40000062595620084)
+    p = fma(p, s, 2.000000000005078)
+    q = 0.17116483941724805
+    q = fma(q, s, 0.2856810139742795)
+    q = fma(q, s, 0.6666666622631967)
+    return fma(q, r, p)
 
 
 # ------------------------------------------------------------------------------------------------ for float64 results
@@ -612,30 +650,28 @@ def short_log1p(x: float) -> float:
 
 @numba.njit(forceinline=True, error_model="numpy")
 def short_erfcx(u: float) -> float:
-    """exp(u²)·erfc(u) for u ≥ 0, for results of 24 bits."""
-    inverse = 1.0 / (u + 4.0)
-    return short_erfcx_polynomial(fma(-8.0, inverse, 1.0)) * inverse
+    """exp(u²)·erfc(u) for u ≥ 0, for results of 24 bits; far out 1/(u·√π)."""
+    above = short_erfcx_above(u) if u < 1e30 else 0.5641895835477563
+    below = short_erfcx_below(u) if u < 1e30 else u
+    return above / below
 
 
 @numba.njit(forceinline=True, error_model="numpy")
 def short_erf(x: float) -> float:
-    """The error function for results of 24 bits."""
-    u = 7.0 if abs(x) > 7.0 else abs(x)
+    """The error function for results of 24 bits; from 5 on, as there."""
+    u = 5.0 if abs(x) > 5.0 else abs(x)
     square = u * u
-    far = 1.0 - short_exp(-square) * short_erfcx(u)
-    near = u * short_erf_polynomial(0.765625 if square > 0.765625 else square)
-    return copysign(near if u < 0.875 else far, x)
+    return copysign(u * (short_erf_above(square) / short_erf_below(square)), x)
 
 
 @numba.njit(forceinline=True, error_model="numpy")
 def short_atan(x: float) -> float:
-    """arctan x, for results of 24 bits: by the addition theorem at π/4 or π/2 where |x| is not small; one division."""
-    a = abs(x)
-    above = a if a < 0.4142135623730951 else (a - 1.0 if a < 2.414213562373095 else -1.0)
-    below = 1.0 if a < 0.4142135623730951 else (a + 1.0 if a < 2.414213562373095 else a)
-    turn = 0.0 if a < 0.4142135623730951 else (0.7853981633974483 if a < 2.414213562373095 else 1.5707963267948966)
-    t = above / below
-    return copysign(fma(t, short_atan_polynomial(t * t), turn), x)
+    """arctan x, for results of 24 bits: a/(1 + a²)·G(t²/(1 + t²)) for t = a = |x| ≤ 1, π/2 less the same with t = 1/a."""
+    a = 1.361129467683754e39 if abs(x) > 1.361129467683754e39 else abs(x)
+    inverse = 1.0 / fma(a, a, 1.0)
+    t = a * a if a < 1.0 else 1.0
+    small = a * inverse * short_atan_polynomial(t * inverse)
+    return copysign(small if a < 1.0 else 1.5707963267948966 - small, x)
 
 
 @numba.njit(forceinline=True, error_model="numpy")

@@ -33,6 +33,8 @@ class Arithmetic:
     radii_at_roots: tuple[Fraction, ...]
     lift: int = 0
     fused: bool = False
+    #: every finite input is below 2 to this power, if the steps have room for powers of it
+    inputs: int | None = None
 
     @property
     def compensated(self) -> bool:
@@ -74,7 +76,14 @@ DOUBLE = Arithmetic(
 )
 #: float32 results computed in float64 and rounded once.
 SHORT = Arithmetic(
-    "float32 by float64", 53, 24, gone=1_000, near_underflow=650, far=2**32, radii_at_roots=(Fraction(1, 128),)
+    "float32 by float64",
+    53,
+    24,
+    gone=1_000,
+    near_underflow=650,
+    far=2**32,
+    radii_at_roots=(Fraction(1, 128),),
+    inputs=130,
 )
 #: float32 throughout, for the CPU only.
 SINGLE = Arithmetic(

@@ -31,7 +31,8 @@ ALMOST_LOG_2 = sympy.Rational(45, 64)
 class HalfLineLowering:
     """Lowers elements of a :class:`.HalfLine`; ``place`` holds a = |x|, or x itself where ``whole`` (polynomials).
 
-    ``border`` is where the form in a hands over to the one in u = 1/a (only without exponentials). ``suspicious``
+    ``border`` is where the form in a hands over to the one in u = 1/a (only without exponentials); beyond every finite
+    input, u is 0. ``suspicious``
     collects the factors, as expressions in a, in which terms of different signs are added: where one is zero, the
     result is reached by cancellation.
     """
@@ -48,7 +49,9 @@ class HalfLineLowering:
     ) -> None:
         self.b, self.line, self.arithmetic, self.place, self.whole = b, line, arithmetic, place, whole
         self.suspicious: list[Expr] = []
-        if line.far:
+        if line.far and arithmetic.inputs is not None and border == Integer(2) ** arithmetic.inputs:
+            self.base = b.constant(0)  # only ∞ is there
+        elif line.far:
             self.base = b.op("div", b.constant(1), b.op("at_least", place, b.constant(border or 1)))
         elif line.exponentials:
             self.base = b.op("at_most", place, b.constant(self._gone()))

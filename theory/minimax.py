@@ -17,7 +17,7 @@ from fractions import Fraction
 
 import flint
 import sympy
-from flint import arb, arb_mat, arb_poly
+from flint import arb, arb_mat, arb_poly, arb_series
 
 from .arithmetic import DOUBLE, SINGLE, Arithmetic
 from .enclosures import ball_function, taylor
@@ -318,6 +318,31 @@ def _after_one_row(
     return Minimax(name, Fraction(0), end**2, degree, target, weight, bits, error)
 
 
+def _euler_atan_row(name: str, degree: int, bits: int) -> Minimax:
+    """arctan t·(1 + t²)/t as a polynomial in s = t²/(1 + t²) for 0 ≤ t ≤ 1 (Euler): arcsin √s/√(s(1 − s))."""
+
+    def target(s: arb) -> arb:
+        return s.sqrt().asin() / (s * (1 - s)).sqrt()
+
+    def error(rounded: tuple[float, ...]) -> arb:
+        with flint.ctx.workprec(PRECISION):
+            polynomial = arb_poly([arb(c) for c in rounded])
+            return _worst(_cells(Fraction(0), Fraction(1, 2), 512), lambda s, order: _euler(polynomial, s, order))
+
+    return Minimax(name, Fraction(0), Fraction(1, 2), degree, target, lambda s: 1 / target(s), bits, error)
+
+
+def _euler(polynomial: arb_poly, s: arb, order: int) -> tuple[list[arb], list[arb]]:
+    """Both as series at s; over a cell the function's coefficients lie between 0 and those at its end, as all of its
+    derivatives are positive (it is Σ (2k)!!/(2k + 1)!!·sᵏ)."""
+    flint.ctx.cap = order + 1
+    wide = bool(s.rad() > arb(2) ** -200)
+    at = arb_series([s.upper() if wide else s, 1], order + 1)
+    exact = at.sqrt().asin() / (at * (1 - at)).sqrt()
+    found = [arb(0).union(exact[k]) if wide else exact[k] for k in range(order + 1)]
+    return _composed(polynomial, arb_series([s, 1], order + 1)), found
+
+
 def _single(row: Minimax) -> Minimax:
     """The same with coefficients of float32."""
     return replace(row, arithmetic=SINGLE)
@@ -334,11 +359,9 @@ POLYNOMIALS: dict[str, Minimax] = {
         _log_row("log_short", 12, 37),
         _erfcx_row("erfcx", 22, 54, (1, 2), 1),
         _erfcx_small_row("erfcx_small", 17, 54),
-        _erfcx_row("erfcx_short", 16, 39, (4, 1), 0),
         _square_row("erf", 11, 53, ERF_END, sympy.erf(x)),
-        _square_row("erf_short", 7, 36, ERF_END, sympy.erf(x)),
         _square_row("atan", 12, 53, ATAN_END, sympy.atan(x)),
-        _square_row("atan_short", 7, 37, ATAN_END, sympy.atan(x)),
+        _euler_atan_row("atan_short", 13, 36),
         _after_one_row("sin", 5, 56, QUARTER_TURN, sympy.sin(x)),
         _after_one_row("cos", 6, 56, QUARTER_TURN, sympy.cos(x), 0),
         _square_row("sin_short", 5, 41, QUARTER_TURN, sympy.sin(x)),

@@ -28,7 +28,7 @@ from sympy import Expr, Integer
 
 from . import compensated
 from .arithmetic import DOUBLE, Arithmetic
-from .decaying import HalfLine, NotDecaying, a, half_line, span_of
+from .decaying import HalfLine, NotDecaying, a, half_line, span_of, terms_of
 from .enclosures import ball_function, enclose, exact_value, taylor
 from .errors import Unsupported
 from .half_lines import HalfLineLowering
@@ -217,9 +217,20 @@ class _Assembly:
         except NotDecaying as reason:
             return self._as_written(name, e, str(reason))
         distance = self.b.op("abs", self.x)
-        border = Integer(self.arithmetic.far)
+        border = self._border([forms[0].reduced(e.subs(x, s * a)) for s in _sides(left, right)], forms[0])
         near, far = ((form, {"place": distance, "border": border}) for form in forms)
         return self._sided(name, e, (left, right), [near, far], self.b.op("lt", self.b.constant(border), distance))
+
+    def _border(self, elements: Iterable[Any], line: HalfLine) -> Integer:
+        """Where the form in a hands over: beyond every finite input if no power of one overflows."""
+        most = self.arithmetic.inputs
+        under = {symbol: max(terms_of(radicand)) for radicand, symbol in line.roots.items()}
+        weights = [under.get(symbol, 1) for symbol in line.generators]
+        monomials = [m for e in elements for part in (e.numer, e.denom) for m in part.monoms()]
+        degree = max((sum(p * w for p, w in zip(m, weights, strict=True)) for m in monomials), default=0)
+        if most is not None and degree * most < self.arithmetic.range[1] - 100:
+            return Integer(2) ** most
+        return Integer(self.arithmetic.far)
 
     def _sided(
         self, name: str, e: Expr, span: tuple[Expr, Expr], forms: list[tuple[HalfLine, dict[str, Any]]], far: int | None
