@@ -187,7 +187,8 @@ def single_log1p_unit_polynomial(r: float) -> float:
 
 # ------------------------------------------------------------------------------------------------------------ functions
 #
-# log 2 = 0.693359375 − 0.00021219444: the first with 10 bits, so that k times it, and the difference, are exact.
+# log 2 = 0.693359375 − 0.00021219444: the first with 10 bits, so that k times it, and the difference, are exact. The
+# reduced argument is r + low.
 # 1.5·2²³ + 127 + 96 added to x/log 2 leaves k + 127 + 96 in the last bits.
 
 
@@ -197,9 +198,11 @@ def single_lifted_exp(x: float) -> float:
     x = f32(-150.0) if x < f32(-150.0) else x
     z = single_fma(x, 1.4426950408889634, 12583135.0)
     k = z - f32(12583135.0)
-    r = single_fma(k, 0.00021219444170128554, single_fma(k, -0.693359375, x))
+    a = single_fma(k, -0.693359375, x)
+    r = single_fma(k, 0.00021219444170128554, a)
+    low = single_fma(k, 0.00021219444170128554, a - r)
     scale = power32(bits32(z))
-    return single_fma(single_fma(r * r, single_exp_polynomial(r), r), scale, scale)
+    return single_fma(r + single_fma(r * r, single_exp_polynomial(r), low), scale, scale)
 
 
 @numba.njit(forceinline=True, error_model="numpy")
@@ -208,9 +211,11 @@ def single_decaying_expm1(x: float) -> float:
     x = f32(-150.0) if x < f32(-150.0) else x
     z = single_fma(x, 1.4426950408889634, 12583135.0)
     k = z - f32(12583135.0)
-    r = single_fma(k, 0.00021219444170128554, single_fma(k, -0.693359375, x))
+    a = single_fma(k, -0.693359375, x)
+    r = single_fma(k, 0.00021219444170128554, a)
+    low = single_fma(k, 0.00021219444170128554, a - r)
     scale = power32(bits32(z)) * f32(1.262177448353619e-29)
-    return single_fma(single_fma(r * r, single_exp_polynomial(r), r), scale, scale - f32(1.0))
+    return single_fma(r + single_fma(r * r, single_exp_polynomial(r), low), scale, scale - f32(1.0))
 
 
 @numba.njit(forceinline=True, error_model="numpy")
@@ -220,11 +225,13 @@ def single_exp(x: float) -> float:
     x = f32(-105.0) if x < f32(-105.0) else x
     z = single_fma(x, 1.4426950408889634, 12582912.0)
     k = z - f32(12582912.0)
-    r = single_fma(k, 0.00021219444170128554, single_fma(k, -0.693359375, x))
+    a = single_fma(k, -0.693359375, x)
+    r = single_fma(k, 0.00021219444170128554, a)
+    low = single_fma(k, 0.00021219444170128554, a - r)
     n = numba.int32(bits32(z) - 1262485504)
     half = numba.int32(n >> 1)
     first = power32(numba.int32(half + 127))
-    return single_fma(single_fma(r * r, single_exp_polynomial(r), r), first, first) * power32(
+    return single_fma(r + single_fma(r * r, single_exp_polynomial(r), low), first, first) * power32(
         numba.int32(n - half + 127)
     )
 
@@ -237,9 +244,11 @@ def single_expm1(x: float) -> float:
     x = f32(-40.0) if x < f32(-40.0) else x
     z = single_fma(x, 1.4426950408889634, 12583038.0)
     k = z - f32(12583038.0)
-    r = single_fma(k, 0.00021219444170128554, single_fma(k, -0.693359375, x))
+    a = single_fma(k, -0.693359375, x)
+    r = single_fma(k, 0.00021219444170128554, a)
+    low = single_fma(k, 0.00021219444170128554, a - r)
     scale = power32(bits32(z))
-    p = r * r * single_exp_polynomial(r)
+    p = single_fma(r * r, single_exp_polynomial(r), low)
     scaled = f32(2.0) * single_fma(p, scale, single_fma(r, scale, scale - f32(0.5)))
     return given if abs(given) < f32(1e-9) else scaled
 

@@ -2,9 +2,10 @@
 
 The program is the one for float64 made for shorter floats (compensated arguments, tails scaled by powers of two, local
 polynomials), with the elementary functions of :mod:`.elementary_single`: sixteen entries at a time with AVX-512. When
-it is first asked for it is compiled and held, at every :data:`STRIDE`-th of the 2³² float32 numbers, against the
-default kernel, which is within 0.51 ULP; beyond :data:`MOST` ULP, or where one is NaN and the other is not, the default
-kernel is used in its place, and says so. The verdict is kept beside the source.
+it is first asked for it is compiled and held against the default kernel, which is within 0.51 ULP, at every
+:data:`STRIDE`-th of the 2³² float32 numbers and at all those beside the worst of them, roots, borders, over- and
+underflow. Beyond :data:`MOST` ULP, or where one is NaN and the other is not, the default kernel is used in its place,
+and says so. The verdict is kept beside the source.
 """
 
 from __future__ import annotations
@@ -20,13 +21,18 @@ import sympy
 from ..theory.activations import Activation
 from ..theory.arithmetic import SINGLE
 from ..theory.lowering import Program
+from ..theory.pieces import pieces
 from .compiled import Array, file_name, load, one_line, write_once
 from .files import cache_directory
 
 #: ULP that a fast kernel may be off.
 MOST = 4.0
-#: The comparison takes every so many-th float32 (4.2 million of them), of both signs, infinities and NaN included.
+#: The comparison takes every so many-th float32 (4.2 million of them), of both signs, infinities and NaN included;
 STRIDE = 1021
+#: then every float of so many parts of so many points each: those where its errors are largest.
+WORST_PARTS, PART = 64, 64
+#: Results of one call that are held against float64: those farthest off.
+MOST_DECIDED = 4096
 #: The default kernel's own error.
 REFERENCE = 0.51
 
@@ -44,10 +50,11 @@ def ordered_bits(values: Array) -> Array:
 
 def distance(computed: Array, reference: Array) -> Array:
     """How many floats apart, entry by entry; 2³² where one alone is NaN. Infinity follows the largest float."""
-    apart = np.abs(ordered_bits(computed) - ordered_bits(reference))
-    both = np.isnan(computed) & np.isnan(reference)
-    either = np.isnan(computed) | np.isnan(reference)
-    return np.where(both, 0, np.where(either, 2**32, apart))
+    apart: Array = np.abs(ordered_bits(computed) - ordered_bits(reference))
+    if np.isnan(computed).any() or np.isnan(reference).any():
+        one, other = np.isnan(computed), np.isnan(reference)
+        apart[one != other], apart[one & other] = 2**32, 0
+    return apart
 
 
 def chosen(row: Activation, orders: tuple[int, ...]) -> tuple[Path, str]:
@@ -60,7 +67,7 @@ def chosen(row: Activation, orders: tuple[int, ...]) -> tuple[Path, str]:
     if not verdict.exists():
         from .targets.numba_cpu import becomes_vectors
 
-        measured = _measured(candidate, default.path_of(orders), len(orders))
+        measured = _measured(row, orders, candidate)
         vectors = becomes_vectors(fast_program(row, orders), SINGLE)
         write_once(verdict, json.dumps(measured | {"vectors": vectors}))
     found = json.loads(verdict.read_text(encoding="utf-8"))
@@ -68,7 +75,7 @@ def chosen(row: Activation, orders: tuple[int, ...]) -> tuple[Path, str]:
     if not found["vectors"]:
         return default.path_of(orders), "float64: in float32 it would call the C library for every entry"
     if worst <= MOST:
-        return candidate, f"float32: at most {worst:.2f} ULP at every {STRIDE}st float32"
+        return candidate, f"float32: at most {worst:.2f} ULP at every {STRIDE}st float32 and all those near the worst"
     return default.path_of(orders), f"float64: computed in float32 it is off by {worst:.3g} ULP at x = {where!r}"
 
 
@@ -98,18 +105,62 @@ def fast_program(row: Activation, orders: tuple[int, ...]) -> Program:
     return accepted(row, orders, "float32", SINGLE).program
 
 
-def _measured(candidate: Path, default: Path, outputs: int) -> dict[str, Any]:
-    """The largest error over the sample, and where."""
-    points = every_float(STRIDE)
-    pairs = []
-    for path in (candidate, default):
-        results = [np.empty_like(points) for _ in range(outputs)]
-        load(path)(points, *results)
-        pairs.append(results)
-    worst, where = 0.0, 0.0
-    for computed, reference in zip(*pairs, strict=True):
-        apart = distance(computed, reference)
-        place = int(apart.argmax())
-        if float(apart[place]) + REFERENCE > worst:
-            worst, where = float(apart[place]) + REFERENCE, float(points[place])
-    return {"ulp": worst, "input": where}
+def _measured(row: Activation, orders: tuple[int, ...], candidate: Path) -> dict[str, Any]:
+    """The largest error, and where: over the sample, then over every float of the parts of it where errors are large,
+    results change their sign, over- or underflow, or the formula has a border. Ends at the first that is too large."""
+    compare = _Comparison(row, orders, candidate)
+    apart, parts = compare(every_float(STRIDE)), set(_at_borders(row))
+    for of_output, results in zip(apart, compare.references, strict=True):
+        by_part = np.pad(of_output, (0, -of_output.size % PART)).reshape(-1, PART).max(axis=1)
+        parts.update(by_part.argsort()[-WORST_PARTS:].tolist())
+        kind = np.sign(results) * np.where(np.isinf(results), 2, 1)
+        parts.update((np.flatnonzero(np.diff(kind) != 0) // PART).tolist())
+    length = PART * STRIDE
+    for part in sorted(parts):
+        if compare.worst > MOST:
+            break
+        bits = np.arange(part * length, min((part + 1) * length + 1, 2**32), dtype=np.uint32)
+        compare(bits.view(np.float32))
+    return {"ulp": compare.worst, "input": compare.where}
+
+
+class _Comparison:
+    """A fast kernel beside the default one at the same points; keeps the largest error seen."""
+
+    def __init__(self, row: Activation, orders: tuple[int, ...], candidate: Path) -> None:
+        from .kernels import kernel
+
+        single, double = (kernel(row, dtype) for dtype in ("float32", "float64"))
+        self.runs, self.orders = (load(candidate), load(single.path_of(orders))), orders
+        self.exact = double
+        self.worst, self.where = 0.0, 0.0
+        self.references: list[Array] = []
+
+    def __call__(self, points: Array) -> list[Array]:
+        """How many floats apart the results are, output by output."""
+        fast, self.references = ([np.empty_like(points) for _ in self.orders] for _ in self.runs)
+        for run, results in zip(self.runs, (fast, self.references), strict=True):
+            run(points, *results)
+        apart = [distance(*two) for two in zip(fast, self.references, strict=True)]
+        for order, computed, each in zip(self.orders, fast, apart, strict=True):
+            places = np.flatnonzero(each >= min(each.max(), int(MOST)))[:MOST_DECIDED]
+            errors = self._errors(order, points[places], computed[places], each[places])
+            k = int(errors.argmax())
+            if errors[k] > self.worst:
+                self.worst, self.where = float(errors[k]), float(points[places][k])
+        return apart
+
+    def _errors(self, order: int, points: Array, computed: Array, apart: Array) -> Array:
+        """In ULP: against float64 where that decides it, at most half an ULP more than the distance elsewhere."""
+        with np.errstate(all="ignore"):
+            exact = self.exact.derivative(points.astype(np.float64), order)
+            unit = np.exp2(np.maximum(np.floor(np.log2(np.abs(exact))), -126) - 23)
+            errors = np.abs(computed.astype(np.float64) - exact) / unit
+        return np.where(np.isfinite(errors) & (apart < 64), errors, apart + REFERENCE)
+
+
+def _at_borders(row: Activation) -> list[int]:
+    """The parts of the sample in which the formula has a border."""
+    with np.errstate(over="ignore", under="ignore"):
+        ends = [np.float32(float(end)) for piece in pieces(row.expr) for end in (piece.left, piece.right)]
+    return [int(end.view(np.uint32)) // (PART * STRIDE) for end in ends if np.isfinite(end)]
