@@ -113,7 +113,8 @@ def _measured(row: Activation, orders: tuple[int, ...], candidate: Path) -> dict
     for of_output, results in zip(apart, compare.references, strict=True):
         by_part = np.pad(of_output, (0, -of_output.size % PART)).reshape(-1, PART).max(axis=1)
         parts.update(by_part.argsort()[-WORST_PARTS:].tolist())
-        kind = np.sign(results) * np.where(np.isinf(results), 2, 1)
+        with np.errstate(invalid="ignore"):  # NaN
+            kind = np.sign(results) * np.where(np.isinf(results), 2, 1)
         parts.update((np.flatnonzero(np.diff(kind) != 0) // PART).tolist())
     length = PART * STRIDE
     for part in sorted(parts):
