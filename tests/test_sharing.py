@@ -86,6 +86,7 @@ def test_an_exception_is_raised_after_what_was_begun(of_helper):
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals of another system")
 @pytest.mark.parametrize("in_caller", [True, False])
 def test_an_interrupt_is_heard_and_nothing_runs_on(in_caller):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores it
     caller, running = threading.current_thread(), []
 
     def work(part):
@@ -103,8 +104,11 @@ def test_an_interrupt_is_heard_and_nothing_runs_on(in_caller):
 
     threading.Thread(target=strike).start()
     begun = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        shared(work, range(2 if not in_caller else 100), 2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            shared(work, range(2 if not in_caller else 100), 2)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert time.monotonic() - begun < 3
     assert not running or in_caller
 
