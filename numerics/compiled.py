@@ -47,9 +47,9 @@ SMALLEST_COPIED = 256
 
 #: Modules of theory/ that determine what a kernel computes.
 _GENERATORS = (
-    "lowering", "stability", "half_lines", "decaying", "compensated", "local_polynomials", "scaled_erfc",
-    "proof", "pieces", "sign_changes", "arithmetic", "activations", "cells", "tabulation", "table_lowering",
-    "removable", "local_zeros", "far_bounds",
+    "lowering", "stability", "half_lines", "decaying", "compensated", "pairs", "ranges", "local_polynomials",
+    "scaled_erfc", "proof", "pieces", "sign_changes", "arithmetic", "activations", "cells", "tabulation",
+    "table_lowering", "removable", "local_zeros", "far_bounds",
 )  # fmt: skip
 
 
@@ -72,6 +72,7 @@ def _generator_digest() -> str:
                 "acceptance",
                 "elementary",
                 "elementary_single",
+                "elementary_pairs",
                 "fast",
                 "device_functions",
             )

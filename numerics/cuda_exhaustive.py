@@ -72,7 +72,7 @@ def exhaustive_on_gpu(
 
     measured = run or _kernel_run(row, order, "float32", precision)
     reference = _kernel_run(row, order, "float64", "default")
-    margin = (bound(row, "float64", order) or UNPROMISED) * 2.0**-29
+    margin = (bound(row, "float64", order, "cuda") or UNPROMISED) * 2.0**-29
     found = GpuErrors(row.name, order, precision, stride, margin)
     size = min(block or BLOCK, -(-ALL // stride))
     narrow, computed = (cuda.device_array(size, np.float32) for _ in range(2))

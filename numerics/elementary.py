@@ -351,14 +351,13 @@ def sin_polynomial(r: float) -> float:
 
 @numba.njit(forceinline=True)
 def cos_polynomial(r: float) -> float:
-    """(cos u − 1)/u², r = u² for 0 ≤ r ≤ 0.619541."""
-    p = -1.1352782267878431e-11
-    p = fma(p, r, 2.087557212329325e-09)
-    p = fma(p, r, -2.755731303922176e-07)
-    p = fma(p, r, 2.4801587283796496e-05)
-    p = fma(p, r, -0.0013888888888861429)
-    p = fma(p, r, 0.04166666666666646)
-    p = fma(p, r, -0.5)
+    """(cos u − 1 + r/2)/r², r = u² for 0 ≤ r ≤ 0.619541."""
+    p = -1.135804635409961e-11
+    p = fma(p, r, 2.0875691565322443e-09)
+    p = fma(p, r, -2.755731411252307e-07)
+    p = fma(p, r, 2.480158728862598e-05)
+    p = fma(p, r, -0.0013888888888872704)
+    p = fma(p, r, 0.04166666666666659)
     return p
 
 
@@ -552,7 +551,10 @@ def near_sin(x: float) -> float:
     low = (r - high) + low
     square = high * high
     s = high + fma(high * square, sin_polynomial(square), low * fma(square, -0.5, 1.0))
-    c = 1.0 + fma(square, cos_polynomial(square), -(high * low))
+    half = 0.5 * high
+    lost = fma(half, high, -(half * high))
+    c = 1.0 - half * high
+    c += ((1.0 - c) - half * high) + fma(square * square, cos_polynomial(square), -fma(high, low, lost))
     n = bits_of(z)
     return from_bits(bits_of(c if n & 1 else s) ^ ((n & 2) << 62))
 
@@ -570,7 +572,10 @@ def near_cos(x: float) -> float:
     low = (r - high) + low
     square = high * high
     s = high + fma(high * square, sin_polynomial(square), low * fma(square, -0.5, 1.0))
-    c = 1.0 + fma(square, cos_polynomial(square), -(high * low))
+    half = 0.5 * high
+    lost = fma(half, high, -(half * high))
+    c = 1.0 - half * high
+    c += ((1.0 - c) - half * high) + fma(square * square, cos_polynomial(square), -fma(high, low, lost))
     n = bits_of(z)
     return from_bits(bits_of(s if n & 1 else c) ^ (((n + 1) & 2) << 62))
 

@@ -16,7 +16,7 @@ import numpy as np
 import sympy
 
 from ..theory.activations import Activation, activation
-from ..theory.arithmetic import ARITHMETICS, fused
+from ..theory.arithmetic import ARITHMETICS, Arithmetic, fused, paired
 from ..theory.errors import InputError, lookup
 from ..theory.lowering import Program
 from .compiled import (
@@ -275,13 +275,20 @@ def activation_program(
     """
     from .acceptance import accepted
 
-    arithmetic = ARITHMETICS[dtype]
-    given = fused(arithmetic) if target in ("cpu", "cuda") else arithmetic
+    given = arithmetic_of(dtype, target)
     return accepted(row, orders, dtype, given, tables=tables or target in WITH_TABLES).program
 
 
 #: Targets that hold tables of polynomials; the others compute a typed formula without.
 WITH_TABLES = ("cpu", "numpy")
+
+
+def arithmetic_of(dtype: str, target: str | None) -> Arithmetic:
+    """What a target computes a dtype's results in: fused where it can be, then float64 in pairs of floats."""
+    plain = ARITHMETICS[dtype]
+    if target not in ("cpu", "cuda"):
+        return plain
+    return paired(plain) if dtype == "float64" else fused(plain)
 
 
 _KERNELS: dict[tuple[Any, ...], Kernel] = {}

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backproof.numerics.accuracy import BOUNDS, FORMATS, LOOSENED, exact_function, ulp_error
+from backproof.numerics.accuracy import BOUNDS, FORMATS, STEPWISE, bound, exact_function, ulp_error
 from backproof.numerics.emission import activation_source
 from backproof.theory.activations import ACTIVATIONS, activation
 from backproof.theory.enclosures import enclose
@@ -64,7 +64,7 @@ def points_of(row):
 
 def judge(row, order, points, computed, extra=0.0, dtype="float64"):
     exact = exact_function(row, order)
-    promised = LOOSENED.get((row.name, dtype, order, "numpy"), (BOUNDS[dtype][order],))[0] + extra
+    promised = (bound(row, dtype, order, "numpy") or (BOUNDS | {"float64": STEPWISE})[dtype][order]) + extra
     for point, value in zip(points.tolist(), np.asarray(computed).tolist(), strict=True):
         error, _ = ulp_error(value, exact(point), FORMATS[dtype])
         assert error <= promised, f"{row.name}, order {order}, at {point!r}: {value!r}, off by {error} ULP"

@@ -35,11 +35,13 @@ class Arithmetic:
     fused: bool = False
     #: every finite input is below 2 to this power, if the steps have room for powers of it
     inputs: int | None = None
+    #: every quantity that matters is carried as a pair (:mod:`.pairs`), so that nothing else is compensated
+    paired: bool = False
 
     @property
     def compensated(self) -> bool:
         """Whether the results want every digit that the floats have."""
-        return self.digits == self.wanted
+        return self.digits == self.wanted and not self.paired
 
     @property
     def tolerance(self) -> int:
@@ -101,6 +103,11 @@ SINGLE = Arithmetic(
 BALLS = Arithmetic("balls", 53, 24, gone=1_000, near_underflow=650, far=2**32, radii_at_roots=())
 #: dtype -> what its results are computed in, unless less accuracy is asked for
 ARITHMETICS = {"float64": DOUBLE, "float32": SHORT}
+
+
+def paired(arithmetic: Arithmetic) -> Arithmetic:
+    """The same for a target whose elementary functions return pairs; it must fuse."""
+    return replace(arithmetic, fused=True, paired=True, radii_at_roots=tuple(Fraction(n, 16) for n in (2, 1)))
 
 
 def fused(arithmetic: Arithmetic) -> Arithmetic:

@@ -60,7 +60,7 @@ class HalfLineLowering:
         else:
             self.base = place
         self._pairs = [compensated.polynomial(b, t.terms, self.base, arithmetic) for t in line.exponentials]
-        self._symbols = line.generators
+        self._symbols, self._scale = line.generators, Integer(1)
         self._constants = {symbol: value for value, symbol in line.constants.items()}
         self._decaying = {t.symbol for t in line.exponentials}
         self._definitions = line.definitions()
@@ -86,7 +86,11 @@ class HalfLineLowering:
         below_scale, below = self._factors(e.denom)
         powers = self._decay_powers(above, below)
         held = bool(powers) or not self.line.exponentials
-        tops = [self.b.power(self.factor(f, held), k) for f, k in above if len(f.terms()) > 1]
+        sums = [(f, k) for f, k in above if len(f.terms()) > 1]
+        if self.arithmetic.paired and len(sums) == 1 and sums[0][1] == 1 and self._is_plain_sum(sums[0][0]):
+            tops, scale, below_scale = [self._scaled_sum(sums[0][0], scale / below_scale, held)], Integer(1), Integer(1)
+        else:
+            tops = [self.b.power(self.factor(f, held), k) for f, k in sums]
         singles = self._singles(above, held)
         if self.line.far:  # a·a·… instead of division by powers of 1/a, which is subnormal far out
             singles += [
@@ -95,8 +99,25 @@ class HalfLineLowering:
         corrected = [(f, k) for f, k in below if self._is_corrected(f, k)]
         if self.arithmetic.fused:
             below = [(f, k) for f, k in below if (f, k) not in corrected]
-        core = self._quotient(scale / below_scale, tops, singles, self._bottoms(below, held))
+        lift = (
+            Integer(2) ** self.arithmetic.lift if self.arithmetic.paired and self.line.far and singles else Integer(1)
+        )
+        core = self._quotient(lift * scale / below_scale, tops, singles, self._bottoms(below, held))
+        if core is not None and lift != 1:  # powers of 1/a: only the last product may be subnormal
+            core = compensated.lowered(self.b, core, self.arithmetic)
         return self._times_decay(self._corrected(core, corrected, held), powers)
+
+    def _is_plain_sum(self, factor: Any) -> bool:
+        """Whether a factor is computed term by term, so that a scale can go into its coefficients."""
+        return self._one_minus_parts(factor) is None and self._split(factor) is None
+
+    def _scaled_sum(self, factor: Any, scale: Expr, held: bool) -> int:
+        if self._mixed_signs(factor):
+            self.suspicious.append(self._as_expression(factor))
+        self._scale = scale
+        place = self._nested(factor.terms(), 0, held)
+        self._scale = Integer(1)
+        return place
 
     def _is_corrected(self, factor: Any, k: int) -> bool:
         """Whether a denominator's rounding error counts more than once and can be known."""
@@ -260,9 +281,20 @@ class HalfLineLowering:
             total = decay if total is None else b.op("mul", total, decay)
         if total is None:
             return b.constant(1)
-        if self.arithmetic.compensated and core is not None and len(powers) == 1:
+        if self.arithmetic.paired and len(powers) == 1 and min(powers.values()) > 0:
+            return self._lowered_last(core, *next(iter(powers.items())))
+        if (self.arithmetic.compensated or self.arithmetic.paired) and core is not None and len(powers) == 1:
             return self._with_tail(total, core, *next(iter(powers.items())))
         return total
+
+    def _lowered_last(self, core: int | None, symbol: sympy.Symbol, k: int) -> int:
+        """core·Tᵏ⁻¹·(2ᴸT)·2⁻ᴸ: normal up to the last product, and of one exponential."""
+        b = self.b
+        pair = next(p for t, p in zip(self.line.exponentials, self._pairs, strict=True) if t.symbol == symbol)
+        total = compensated.lifted_exp_of_minus(b, pair, self.arithmetic)
+        for factor in (core, b.power(self.generator(symbol), k - 1) if k > 1 else None):
+            total = total if factor is None else b.op("mul", factor, total)
+        return compensated.lowered(b, total, self.arithmetic)
 
     def _exp_of(self, symbol: sympy.Symbol, k: Expr) -> int:
         """exp(−kQ), the power Tᵏ computed as an exponential of its own."""
@@ -309,12 +341,21 @@ class HalfLineLowering:
             if known == symbol:
                 return b.op("erfcx", self._in_a(argument))
         if symbol in line.increments:
-            return b.op("log1p", self.element(line.increments[symbol]))
+            return self._log1p(self.element(line.increments[symbol]), symbol)
         for radicand, known in line.roots.items():
             if known == symbol:
                 return b.op("sqrt", self._horner(line.radicand_terms(radicand), self.base))
         atom = next(e for e, known in line.atoms.items() if known == symbol)
         return self._in_a(atom, clamp=held and bool(line.exponentials))
+
+    def _log1p(self, v: int, symbol: sympy.Symbol) -> int:
+        """log(1 + v); where the target counts every rounding, v itself below 2⁻⁹⁰, so that only one is subnormal."""
+        b = self.b
+        whole = b.op("log1p", v)
+        if not self.arithmetic.paired:
+            return whole
+        size = v if self._positive_log(symbol) else b.op("abs", v)
+        return b.op("select", b.op("lt", size, b.constant(sympy.Integer(2) ** -90)), v, whole)
 
     def _in_a(self, e: Expr, clamp: bool = True) -> int:
         lowering = Lowering(self.b, ())
@@ -335,8 +376,8 @@ class HalfLineLowering:
             self.suspicious.append(self._as_expression(factor))
         return self._nested(factor.terms(), 0, held)
 
-    def _one_minus(self, factor: Any) -> int | None:
-        """T − 1 as expm1(−Q), and T·X − 1 as −erf(u), with whatever sign."""
+    def _one_minus_parts(self, factor: Any) -> tuple[dict[sympy.Symbol, int], Any] | None:
+        """(the powers, the sign) of a factor ±(monomial − 1)."""
         terms = dict(factor.terms())
         constant = terms.pop((0,) * len(self._symbols), None)
         if constant is None or len(terms) != 1:
@@ -344,7 +385,14 @@ class HalfLineLowering:
         ((monomial, coefficient),) = terms.items()
         if coefficient != -constant or abs(constant) != 1:
             return None
-        powers = {self._symbols[i]: p for i, p in enumerate(monomial) if p}
+        return {self._symbols[i]: p for i, p in enumerate(monomial) if p}, coefficient
+
+    def _one_minus(self, factor: Any) -> int | None:
+        """T − 1 as expm1(−Q), and T·X − 1 as −erf(u), with whatever sign."""
+        parts = self._one_minus_parts(factor)
+        if parts is None:
+            return None
+        powers, coefficient = parts
         place = self._expm1(powers) if len(powers) == 1 else self._minus_erf(powers)
         if place is None or coefficient == 1:
             return place
@@ -433,20 +481,41 @@ class HalfLineLowering:
     def _as_expression(self, factor: Any) -> Expr:
         return factor.as_expr().xreplace(self._definitions)
 
-    def _nested(self, terms: list[tuple[tuple[int, ...], Any]], level: int, held: bool) -> int:
+    def _nested(
+        self, terms: list[tuple[tuple[int, ...], Any]], level: int, held: bool, order: list[sympy.Symbol] | None = None
+    ) -> int:
         """Horner's rule in one generator after another."""
-        if level == len(self._order):
-            return self.b.constant(self._constant_of(terms))
-        symbol = self._order[level]
+        if order is None:
+            order, held = self._order_of(terms, held)
+        if level == len(order):
+            return self.b.constant(self._scale * self._constant_of(terms))
+        symbol = order[level]
         index = self._symbols.index(symbol)
         grouped: dict[int, list[Any]] = {}
         for monomial, coefficient in terms:
             grouped.setdefault(monomial[index], []).append((monomial, coefficient))
         inside = held or symbol in self._decaying
-        parts = {degree: self._nested(part, level + 1, inside if degree else held) for degree, part in grouped.items()}
+        parts = {
+            degree: self._nested(part, level + 1, inside if degree else held, order) for degree, part in grouped.items()
+        }
         if set(parts) == {0}:
             return parts[0]
         return self._horner_places(parts, self.generator(symbol, held))
+
+    def _order_of(self, terms: list[tuple[tuple[int, ...], Any]], held: bool) -> tuple[list[sympy.Symbol], bool]:
+        """The generators, outermost first, and whether a is held.
+
+        Pairs lose nothing in any order; there the decaying quantities are innermost if each power of a has one, so that
+        they add up to sums which others share (1 + T + aT as (1 + T) + a·T).
+        """
+        if not self.arithmetic.paired or self.line.base not in self._variable:
+            return self._order, held
+        decaying = [self._symbols.index(s) for s in self._decaying]
+        base = self._symbols.index(self.line.base)
+        growing = [any(m[i] for i in decaying) for m, _ in terms if m[base]]
+        if not growing or not all(growing):
+            return self._order, held
+        return self._order[::-1], True
 
     def _horner_places(self, parts: Mapping[int, int], place: int) -> int:
         b = self.b

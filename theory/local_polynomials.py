@@ -28,6 +28,8 @@ NODES = 44
 #: Cells of the proof, and the order of the Taylor polynomial in each.
 CELLS, ORDER = 64, 24
 MAX_DEGREE = 26
+#: Coefficients after the constant one that keep twice the digits where the steps carry pairs.
+LEADING = 4
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,9 @@ def fit(
         samples = _chebyshev_coefficients(expression, root, centre, multiplicity, ends, even)
         degree = _degree(samples, bits + 5)
         first, *others = _monomials(samples[: degree + 1], ends)
-        rounded = (*_split(first, arithmetic), *(_nearest(c, arithmetic) for c in others))
+        leading = LEADING if arithmetic.paired else 0
+        after = [sum(_split(c, arithmetic), Fraction(0)) for c in others[:leading]]  # as a pair each
+        rounded = (*_split(first, arithmetic), *after, *(_nearest(c, arithmetic) for c in others[leading:]))
         error = _proven_error(expression, root, centre, multiplicity, rounded, low, high, even, cells)
         if not error < arb(2) ** -bits:
             interval = f"[{float(low)}, {float(high)}]"

@@ -52,6 +52,25 @@ def _signed(sign_of: arb, magnitude: arb) -> arb:
     return -abs(magnitude) if sign_of < 0 else abs(magnitude)
 
 
+def _pair_of(function: Callable[..., arb]) -> Callable[..., tuple[arb, arb]]:
+    """In exact arithmetic the high part is everything."""
+    return lambda *operands: (function(*operands), arb(0))
+
+
+#: Elementary functions that return two floats, their sum closer to the result than one can be (:mod:`.pairs`).
+_PAIRED = tuple(
+    Operation(f"paired_{name}", arity, _pair_of(exact))
+    for name, arity, exact in (
+        ("exp", 1, lambda a: a.exp()),
+        ("lifted_exp", 2, lambda a, lift: a.exp() * arb(2) ** lift),
+        ("decaying_expm1", 1, lambda a: a.expm1()),
+        ("log1p", 2, lambda a, rest: (a + rest).log1p()),
+        ("erf", 2, lambda a, rest: (a + rest).erf()),
+        ("erfcx", 2, lambda a, rest: ((a + rest) ** 2).exp() * (a + rest).erfc()),
+        ("atan", 1, lambda a: a.atan()),
+    )
+)
+
 OPERATIONS: dict[str, Operation] = {
     row.name: row
     for row in (
@@ -95,6 +114,11 @@ OPERATIONS: dict[str, Operation] = {
         Operation("and", 2, lambda a, b: a and b),
         Operation("or", 2, lambda a, b: a or b),
         Operation("not", 1, lambda a: not a),
+        *_PAIRED,
+        Operation("high", 1, lambda pair: pair[0]),
+        Operation("low", 1, lambda pair: pair[1]),
+        Operation("within", 2, lambda a, bound: a),  # |a| ≤ bound is known; no target prints it
+        Operation("with_rest", 2, lambda a, rest: a + rest),  # unevaluated: likewise
         Operation("select", 3),  # condition, value where true, value where false
         Operation("cell", 1),  # the number of the cell of a table (the leaf) that holds x
         Operation("entry", 1),  # of that cell: the leaf is the table and the name of a column
@@ -162,8 +186,17 @@ class Program:
         return frozenset(node.operation for node in self.nodes)
 
 
+class Rest(sympy.Function):  # type: ignore[misc]
+    """What a float misses of an exact constant: printed as a number, 0 where the constant itself is exact."""
+
+    def __neg__(self) -> Rest:
+        return Rest(-self.args[0])
+
+
 def constant_ball(value: sympy.Expr) -> arb:
     """Enclose an exact constant (a Rational, π, e, √2, …) at the current precision."""
+    if isinstance(value, Rest):
+        return arb(0)
     if value.is_Rational:
         return arb(int(value.p)) / int(value.q)
     result: arb = ball_function(value, ())()

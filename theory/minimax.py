@@ -20,7 +20,7 @@ import sympy
 from flint import arb, arb_mat, arb_poly, arb_series
 
 from .arithmetic import DOUBLE, SINGLE, Arithmetic
-from .enclosures import ball_function, taylor
+from .enclosures import ball_function, enclose, taylor
 from .errors import Unsupported
 from .local_polynomials import proven_bound
 from .symbols import x
@@ -32,8 +32,12 @@ POINTS_PER_COEFFICIENT = 16
 ROUNDS = 30
 #: erf is odd: erf(u)/u is a polynomial in u² up to here, beyond it is 1 − exp(−u²)·erfcx(u).
 ERF_END = Fraction(7, 8)
+#: The same for results that are pairs, whose polynomials must be nearly constant.
+PAIRED_END = Fraction(1, 2)
 #: tan(π/8) and a little: beyond, atan a = π/4 + atan((a − 1)/(a + 1)), and further out π/2 + atan(−1/a).
 ATAN_END = Fraction(213, 512)
+#: s of log(1 + f) = 2 artanh s, s = f/(2 + f), where 1 + f lies between √½ and √2, and a little.
+ARTANH_END = Fraction(177, 1024)
 #: π/4 and a little.
 QUARTER_TURN = Fraction(403, 512)
 #: Where the variable (u − k)/(u + k) of the scaled complementary error function is 0.
@@ -55,6 +59,8 @@ class Minimax:
     error: Callable[[tuple[float, ...]], arb]
     #: of the coefficients
     arithmetic: Arithmetic = DOUBLE
+    #: coefficients before the polynomial's, each as a pair of floats
+    leading: tuple[tuple[float, float], ...] = ()
 
 
 def coefficients(row: Minimax) -> tuple[float, ...]:
@@ -145,13 +151,13 @@ ERFCX_FAR = 8
 ERFCX_TERMS = 30
 
 
-def _of_erfcx(rounded: tuple[float, ...], factor: tuple[int, int], start: int) -> arb:
+def _of_erfcx(rounded: tuple[float, ...], factor: tuple[int, int], start: Fraction | int) -> arb:
     """The relative error over all u ≥ ``start``: Taylor models in u up to 8, in 1/u beyond."""
     with flint.ctx.workprec(PRECISION):
-        return _of_erfcx_here(arb_poly([arb(c) for c in rounded]), factor, start)
+        return _of_erfcx_here(arb_poly([_ball(Fraction(c)) for c in rounded]), factor, start)
 
 
-def _of_erfcx_here(polynomial: arb_poly, factor: tuple[int, int], start: int) -> arb:
+def _of_erfcx_here(polynomial: arb_poly, factor: tuple[int, int], start: Fraction | int) -> arb:
     near = _worst(
         _cells(Fraction(start), Fraction(ERFCX_FAR), 256), lambda m, order: _near(polynomial, factor, m, order)
     )
@@ -231,6 +237,11 @@ def _asymptotic_remainder(factor: tuple[int, int]) -> arb:
 
 # ---------------------------------------------------------------------------------------------------------------- table
 
+
+def _erfcx_at(u: sympy.Expr | int) -> sympy.Expr:
+    return sympy.exp(sympy.Integer(1) * u**2) * sympy.erfc(u)
+
+
 #: r of exp: half of log 2 and a little for the rounding of k.
 EXP_LOW, EXP_HIGH = Fraction(-355, 1024), Fraction(355, 1024)
 #: f of log(1 + f): √½ − 1 and √2 − 1, and a little.
@@ -244,6 +255,19 @@ def _exp_row(name: str, degree: int, bits: int) -> Minimax:
     )  # fmt: skip
 
 
+def _cubic_exp_row(name: str, degree: int, bits: int) -> Minimax:
+    """(eʳ − 1 − r − r²/2)/r³: the terms before it are added without rounding."""
+
+    def error(rounded: tuple[float, ...]) -> arb:
+        """|r + r²/2 + r³·P(r) − (eʳ − 1)| / |eʳ − 1|."""
+        return proven_bound(sympy.exp(x) - 1, (1, 0, 0.5, *rounded), EXP_LOW, EXP_HIGH, multiplicity=1, cells=64)
+
+    def target(r: arb) -> arb:
+        return (r.expm1() - r - r * r / 2) / r**3
+
+    return Minimax(name, EXP_LOW, EXP_HIGH, degree, target, lambda r: abs(r**3 / r.expm1()), bits, error)
+
+
 def _log_row(name: str, degree: int, bits: int) -> Minimax:
     return Minimax(
         name, LOG_LOW, LOG_HIGH, degree, lambda f: (f.log1p() - f) / (f * f), lambda f: abs(f * f / f.log1p()), bits,
@@ -251,7 +275,7 @@ def _log_row(name: str, degree: int, bits: int) -> Minimax:
     )  # fmt: skip
 
 
-def _erfcx_row(name: str, degree: int, bits: int, factor: tuple[int, int], start: int) -> Minimax:
+def _erfcx_row(name: str, degree: int, bits: int, factor: tuple[int, int], start: Fraction | int) -> Minimax:
     """``factor`` is (p, q) of (p + q·u)·erfcx(u): nearly constant with (1, 2), one division less with (4, 1)."""
 
     def target(t: arb) -> arb:
@@ -260,22 +284,49 @@ def _erfcx_row(name: str, degree: int, bits: int, factor: tuple[int, int], start
     def error(rounded: tuple[float, ...]) -> arb:
         return _of_erfcx(rounded, factor, start)
 
-    low = Fraction(start - ERFCX_CENTRE, start + ERFCX_CENTRE)
+    low = Fraction(start - ERFCX_CENTRE) / (start + ERFCX_CENTRE)
     return Minimax(name, low, Fraction(1), degree, target, lambda t: 1 / target(t), bits, error)
 
 
-def _erfcx_small_row(name: str, degree: int, bits: int) -> Minimax:
-    """erfcx(½ + y) for 0 ≤ u ≤ 1, where (u − 4)/(u + 4) near −1 would lose digits."""
+def _erfcx_small_row(name: str, degree: int, bits: int, end: Fraction = Fraction(1)) -> Minimax:
+    """erfcx(c + y) for 0 ≤ u ≤ ``end`` = 2c, where (u − 4)/(u + 4) near −1 would lose digits."""
+    centre = end / 2
 
     def target(y: arb) -> arb:
-        return _scaled(y + arb(1) / 2, (1, 0))
+        return _scaled(y + _ball(centre), (1, 0))
+
+    def error(coefficients: tuple[float | Fraction, ...]) -> arb:
+        given = (coefficients[0], 0, *coefficients[1:])
+        function = sympy.exp(x**2) * sympy.erfc(x)
+        return proven_bound(function, given, Fraction(0), end, centre=centre, cells=64)
+
+    return Minimax(name, -centre, centre, degree, target, lambda y: 1 / target(y), bits, error)
+
+
+def _continued(row: Minimax, *leading: sympy.Expr) -> Minimax:
+    """What follows the first coefficients, which are exact and kept as pairs: (f − c₀ − …)/yᵐ."""
+    split = tuple(_split(c) for c in leading)
+    kept = tuple(Fraction(high) + Fraction(low) for high, low in split)
+    count = len(leading)
+
+    def target(y: arb) -> arb:
+        return (row.target(y) - sum((_ball(c) * y**k for k, c in enumerate(kept)), arb(0))) / y**count
 
     def error(rounded: tuple[float, ...]) -> arb:
-        given = (rounded[0], 0, *rounded[1:])
-        function = sympy.exp(x**2) * sympy.erfc(x)
-        return proven_bound(function, given, Fraction(0), Fraction(1), centre=Fraction(1, 2), cells=64)
+        return row.error((*kept, *rounded))  # type: ignore[arg-type]
 
-    return Minimax(name, Fraction(-1, 2), Fraction(1, 2), degree, target, lambda y: 1 / target(y), bits, error)
+    def weight(y: arb) -> arb:
+        return abs(row.weight(y) * y**count)
+
+    return replace(row, degree=row.degree - count, target=target, weight=weight, error=error, leading=split)
+
+
+def _split(value: sympy.Expr) -> tuple[float, float]:
+    """The float nearest to an exact constant, and the float nearest to what remains."""
+    with flint.ctx.workprec(PRECISION):
+        ball = enclose(value, {}, digits=60)
+        high = float(DOUBLE.nearest(float(ball.mid())))
+        return high, float((ball - arb(high)).mid())
 
 
 def _square_row(
@@ -296,19 +347,19 @@ def _square_row(
     return Minimax(name, Fraction(0), end**2, degree, target, lambda square: 1 / target(square), bits, error)
 
 
-def _after_one_row(
-    name: str, degree: int, bits: int, end: Fraction, function: sympy.Expr, multiplicity: int = 1
+def _after_first_row(
+    name: str, degree: int, bits: int, end: Fraction, function: sympy.Expr, multiplicity: int = 1, first: int = 1
 ) -> Minimax:
-    """(f(u)/uᵐ − 1)/u² as a polynomial in u²: the 1 is added last, so that only its sum rounds visibly."""
+    """(f(u)/uᵐ − c)/u² as a polynomial in u²: c = ``first`` is added last, so that only its sum rounds visibly."""
     exact = ball_function(function)
 
     def target(square: arb) -> arb:
         root = square.sqrt()
-        return (exact(root) / root**multiplicity - 1) / square
+        return (exact(root) / root**multiplicity - first) / square
 
     def error(rounded: tuple[float, ...]) -> arb:
-        """|uᵐ·(1 + u²·P(u²)) − f(u)| / |f(u)| for 0 ≤ u ≤ end."""
-        in_u = [c for v in (1.0, *rounded) for c in (v, 0.0)]
+        """|uᵐ·(c + u²·P(u²)) − f(u)| / |f(u)| for 0 ≤ u ≤ end."""
+        in_u = [c for v in (float(first), *rounded) for c in (v, 0.0)]
         return proven_bound(function, (in_u[0], 0, *in_u[1:]), Fraction(0), end, multiplicity=multiplicity, cells=64)
 
     def weight(square: arb) -> arb:
@@ -349,7 +400,8 @@ def _single(row: Minimax) -> Minimax:
 
 
 #: What :mod:`backproof.numerics.elementary` is made of; "short" ones serve results of 24 bits, "single" ones are
-#: computed in float32 (:mod:`backproof.numerics.elementary_single`).
+#: computed in float32 (:mod:`backproof.numerics.elementary_single`), "paired" ones serve results that are pairs
+#: (:mod:`backproof.numerics.elementary_pairs`).
 POLYNOMIALS: dict[str, Minimax] = {
     row.name: row
     for row in (
@@ -362,11 +414,21 @@ POLYNOMIALS: dict[str, Minimax] = {
         _square_row("erf", 11, 53, ERF_END, sympy.erf(x)),
         _square_row("atan", 12, 53, ATAN_END, sympy.atan(x)),
         _euler_atan_row("atan_short", 13, 36),
-        _after_one_row("sin", 5, 56, QUARTER_TURN, sympy.sin(x)),
-        _after_one_row("cos", 6, 56, QUARTER_TURN, sympy.cos(x), 0),
+        _after_first_row("sin", 5, 56, QUARTER_TURN, sympy.sin(x)),
+        _continued(_square_row("cos", 7, 59, QUARTER_TURN, sympy.cos(x), 0), sympy.Integer(1), -sympy.Rational(1, 2)),
         _square_row("sin_short", 5, 41, QUARTER_TURN, sympy.sin(x)),
         _square_row("cos_short", 6, 41, QUARTER_TURN, sympy.cos(x), 0),
         _square_row("log1p_unit_short", 6, 37, Fraction(1, 3), sympy.log((1 + x) / (1 - x))),
+        _cubic_exp_row("exp_paired", 9, 58),
+        _after_first_row("log_paired", 7, 61, ARTANH_END, sympy.log((1 + x) / (1 - x)), first=2),
+        _continued(_erfcx_row("erfcx_paired", 24, 57, (1, 2), PAIRED_END), 9 * _erfcx_at(4)),
+        _continued(
+            _erfcx_small_row("erfcx_small_paired", 15, 59, PAIRED_END),
+            _erfcx_at(sympy.Rational(1, 4)),
+            _erfcx_at(sympy.Rational(1, 4)) / 2 - 2 / sympy.sqrt(sympy.pi),
+        ),
+        _continued(_square_row("erf_paired", 9, 57, PAIRED_END, sympy.erf(x)), 2 / sympy.sqrt(sympy.pi)),
+        _after_first_row("atan_paired", 11, 58, ATAN_END, sympy.atan(x)),
         _single(_exp_row("exp_single", 4, 25)),
         _single(_log_row("log_single", 8, 27)),
         _single(_erfcx_row("erfcx_single", 12, 24, (1, 2), 0)),

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import pairwise
 from typing import Any
 
@@ -27,13 +27,14 @@ from flint import arb
 from sympy import Expr, Integer
 
 from . import compensated
-from .arithmetic import DOUBLE, Arithmetic
+from .arithmetic import DOUBLE, Arithmetic, fused
 from .decaying import HalfLine, NotDecaying, a, half_line, span_of, terms_of
 from .enclosures import ball_function, enclose, exact_value, taylor
 from .errors import Unsupported
 from .half_lines import HalfLineLowering
 from .local_polynomials import LocalPolynomial, fit, refine_root
 from .lowering import Builder, Lowering, Program
+from .pairs import paired
 from .pieces import pieces
 from .proof import prove
 from .sign_changes import cut_pieces
@@ -47,6 +48,8 @@ MOST_PATCHES = 12
 RADII_AT_ZERO = tuple(Fraction(n, 8) for n in (10, 8, 6, 4, 2, 1))
 #: Proven bits of a local polynomial whose results are rounded to 24: all but about one in 2¹⁵ are rounded correctly.
 SHORT_BITS = 40
+#: Proven bits of one whose result is a pair.
+PAIRED_BITS = 57
 
 
 @dataclass
@@ -91,6 +94,8 @@ class _Assembly:
             places.append((inside, self._span(inside, left, right)))
         outputs = {name: self._joined(name, ends, places) for name in self.expressions}
         self.stable.program = self.b.finish({name: self._guarded(place) for name, place in outputs.items()})
+        if self.arithmetic.paired:
+            self.stable.program = paired(self.stable.program, self.arithmetic)
         return self.stable
 
     def _joined(self, name: str, ends: list[Expr], places: list[tuple[dict[str, Expr], dict[str, int]]]) -> int:
@@ -292,7 +297,9 @@ class _Assembly:
             self.arithmetic.fused and patch.high - patch.centre == patch.centre - patch.low
         ):  # an overflow that is not selected does no harm there
             y = b.op("sub", self.x, b.constant(_rational(patch.centre)))
-            inside = b.op("le", b.op("abs", y), b.constant(_rational(patch.high - patch.centre)))
+            distance, radius = b.op("abs", y), b.constant(_rational(patch.high - patch.centre))
+            inside = b.op("le", distance, radius)
+            y = b.op("within", y, radius) if self.arithmetic.paired else y
             return b.op("select", inside, self._polynomial(patch, y), outside)
         if patch.even:
             inside = b.op("le", b.op("abs", self.x), high)
@@ -305,6 +312,8 @@ class _Assembly:
     def _polynomial(self, patch: LocalPolynomial, y: int) -> int:
         """(hi + (lo + y(c₁ + y(…))))·dᵐ with y = x − c; targets that trap or differentiate get x held inside."""
         b = self.b
+        if self.arithmetic.paired:
+            return self._unevaluated(patch, y)
         d = b.op("sub", y, b.constant(_rational(patch.centre_rest)))
         z = b.op("mul", y, y) if patch.even else y
         first, *others = (b.constant(_rational(c)) for c in patch.coefficients)
@@ -315,6 +324,22 @@ class _Assembly:
         for _ in range(patch.multiplicity):
             total = b.op("mul", total, d)
         return total
+
+    def _unevaluated(self, patch: LocalPolynomial, y: int) -> int:
+        """The same for pairs: d = y − rest as it is, c₀ and the coefficients after it to all their digits.
+
+        2ᴸ·P where several d follow: their product is scaled down last, so that only this may be subnormal.
+        """
+        b = self.b
+        scale = Fraction(2) ** (self.arithmetic.lift if patch.multiplicity > 1 else 0)
+        d = y if patch.centre_rest == 0 else b.op("with_rest", y, b.constant(_rational(-patch.centre_rest)))
+        z = b.op("mul", y, y) if patch.even else y
+        first, rest, *others = patch.coefficients
+        *before, total = (b.constant(_rational(scale * c)) for c in (first + rest, *others))
+        for coefficient in reversed(before):
+            total = b.op("add", coefficient, b.op("mul", z, total))
+        total = reduce(lambda p, q: b.op("mul", p, q), [d] * patch.multiplicity, total)
+        return b.op("mul", total, b.constant(_rational(1 / scale)))
 
 
 @dataclass(frozen=True)
@@ -445,7 +470,7 @@ def _fit(e: Expr, zero: Zero, span: tuple[Expr, Expr], parity: int, arithmetic: 
     if multiplicity is None:
         return None
     even = at_origin and parity != 0
-    bits = arithmetic.digits if arithmetic.compensated else SHORT_BITS
+    bits = arithmetic.digits if arithmetic.compensated else PAIRED_BITS if arithmetic.paired else SHORT_BITS
     at_roots = arithmetic.radii_at_roots
     for radius in RADII_AT_ZERO if at_origin else at_roots:
         low, high = _clipped(centre - radius, span[0], True), _clipped(centre + radius, span[1], False)
@@ -489,10 +514,12 @@ def stable_program(
     """The stable program for named expressions in ``x``, in one pass; proved against them before it is returned.
 
     ``as_written`` names outputs that keep their formula (cut at its borders, otherwise as it stands), ``tabulated``
-    those that are computed from tables of polynomials (:mod:`.tabulation`) where they are no polynomials themselves.
+    those that are computed from tables of polynomials (:mod:`.tabulation`) where they are no polynomials themselves;
+    a program with tables is not in pairs.
     Raises :class:`Unsupported` for an expression that cannot be compiled at all, naming the part.
     """
     given = {name: sympy.sympify(e) for name, e in expressions.items()}
+    arithmetic = fused(DOUBLE) if tabulated and arithmetic.paired else arithmetic
     try:
         stable = _Assembly(given, arithmetic, as_written, tabulated).program()
         proven = {name: [*stable.patches.get(name, ()), *stable.tables.get(name, ())] for name in given}

@@ -54,12 +54,19 @@ TABLE: dict[str, str] = {
     "select": "{1} if {0} else {2}",
     "cell": "cell_of({0}, STARTS_{table}, SHIFTS_{table}, {first})",
     "entry": "CELLS_{block}[{0}, {column}]",
+    "high": "{0}[0]",
+    "low": "{0}[1]",
 }
 
 #: Operations computed by :mod:`..elementary`; for float32 results under the name with "short_" before it, in float32
 #: by :mod:`..elementary_single` with "single_" before it.
-VECTORISED = {"fma": 3, "copysign": 2} | dict.fromkeys(
-    ("exp", "lifted_exp", "decaying_expm1", "expm1", "log", "log1p", "log1p_unit", "erf", "erfcx", "atan"), 1
+VECTORISED = (
+    {"fma": 3, "copysign": 2}
+    | dict.fromkeys(
+        ("exp", "lifted_exp", "decaying_expm1", "expm1", "log", "log1p", "log1p_unit", "erf", "erfcx", "atan"), 1
+    )
+    | {"paired_exp": 1, "paired_lifted_exp": 1, "paired_decaying_expm1": 1, "paired_atan": 1}
+    | dict.fromkeys(("paired_log1p", "paired_erf", "paired_erfcx"), 2)
 )
 #: Of these there is one of our own that holds for |x| up to a limit; used where the argument is the input itself.
 LIMITED = ("sin", "cos")
@@ -151,12 +158,13 @@ def _imports(table: Mapping[str, str], program: Program, used: Sequence[str], fu
 
         return copied_functions(used).splitlines()
     lines: list[str] = []
-    module = "elementary_single" if "whole_vectors" in used else "elementary"
     if _calls_library(table, program):
         lines += ["import math", ""]
     lines += ["import numba"]
-    if used:
-        lines += ["", f"from {__package__.rsplit('.', 1)[0]}.{module} import {', '.join(sorted(used))}"]
+    package, found = __package__.rsplit(".", 1)[0], {name: _module_of(name, used) for name in sorted(used)}
+    for k, module in enumerate(sorted(set(found.values()))):
+        names = [name for name, source in found.items() if source == module]
+        lines += [""] * (k == 0) + [f"from {package}.{module} import {', '.join(names)}"]
     return lines
 
 
@@ -166,6 +174,14 @@ def _with_numpy(program: Program, imports: list[str]) -> list[str]:
         return imports
     first = imports.index("import numba") + 1
     return [*imports[:first], "import numpy as np", *imports[first:]]
+
+
+def _module_of(name: str, used: Sequence[str]) -> str:
+    """Where an elementary function is defined."""
+    if name.startswith("paired_"):
+        return "elementary_pairs"
+    single = name == "whole_vectors" or any(other.startswith("single_") for other in used)
+    return "elementary_single" if single else "elementary"
 
 
 def _calls_library(table: Mapping[str, str], program: Program) -> bool:
@@ -215,7 +231,7 @@ def print_source(
     else:
         program = prepared(program, arithmetic)
         table, used = _table(program, arithmetic)
-        used += ("whole_vectors",) * (arithmetic.digits == 24)
+        used += ("whole_vectors",) * (arithmetic.digits == 24 or any("paired" in name for name in used))
     limit = None if functions == "library" else _limit(program, arithmetic)
     prefix = "short_" if arithmetic.wanted == 24 else "near_"
     within = table | {operation: f"{prefix}{operation}({{0}})" for operation in LIMITED}

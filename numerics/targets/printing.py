@@ -18,7 +18,7 @@ import sympy
 
 from ...theory.enclosures import enclose
 from ...theory.errors import Unsupported
-from ...theory.lowering import Node, Program
+from ...theory.lowering import Node, Program, Rest
 from ...theory.tabulation import SEGMENT_BITS, Table
 
 INDENT = "    "
@@ -35,7 +35,11 @@ WORTH_A_BRANCH = 16
 
 @lru_cache(maxsize=4096)
 def rounded(value: sympy.Expr) -> float:
-    """The float64 nearest to an exact constant."""
+    """The float64 nearest to an exact constant, or to what one of it misses."""
+    if isinstance(value, Rest):
+        exact = value.args[0]
+        hi = Fraction(rounded(exact))
+        return rounded(exact - sympy.Rational(hi.numerator, hi.denominator))
     if value.is_Rational:
         try:
             return float(Fraction(int(value.p), int(value.q)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable
 
@@ -10,7 +9,7 @@ import sympy
 
 from ...theory.half_lines import ALMOST_LOG_2
 from ...theory.lowering import Builder, Node, Program
-from .printing import rounded
+from ...theory.ranges import Interval, interval
 
 Rule = Callable[[Builder, Program, Node, tuple[int, ...]], int | None]
 
@@ -75,81 +74,9 @@ def single_tail(b: Builder, program: Program, node: Node, operands: tuple[int, .
 MOST_LIFTED = 2.0**30
 
 
-def reach(b: Builder, place: int) -> tuple[float, float]:
+def reach(b: Builder, place: int) -> Interval:
     """Between what a step lies (NaN apart), by interval arithmetic on the steps before it; rounding is neglected."""
-    node = b.nodes[place]
-    match node.operation:
-        case "constant":
-            return (rounded(node.leaf),) * 2
-        case (
-            "abs"
-            | "sqrt"
-            | "at_most"
-            | "at_least"
-            | "exp"
-            | "lifted_exp"
-            | "decaying_expm1"
-            | "erfcx"
-            | "add"
-            | "sub"
-            | "neg"
-            | "fma"
-        ):
-            return _REACH[node.operation](*(reach(b, o) for o in node.operands))
-        case "mul" if node.operands[0] == node.operands[1]:
-            low, high = reach(b, node.operands[0])
-            return (min(low * low, high * high) if low * high > 0 else 0.0, max(low * low, high * high))
-        case "select":
-            (p, q), (r, s) = (reach(b, o) for o in node.operands[1:])
-            return (min(p, r), max(q, s))
-        case "div":
-            low, high = reach(b, node.operands[1])
-            inverse = (1 / high if high else math.inf, 1 / low) if low > 0 else (-math.inf, math.inf)
-            return _product(reach(b, node.operands[0]), inverse)
-        case "mul":
-            return _product(*(reach(b, o) for o in node.operands))
-    return (-math.inf, math.inf)
-
-
-_Interval = tuple[float, float]
-
-
-def _product(p: _Interval, q: _Interval) -> _Interval:
-    ends = [0.0 if 0.0 in (s, t) else s * t for s in p for t in q]
-    return (min(ends), max(ends))
-
-
-def _sum(p: _Interval, q: _Interval) -> _Interval:
-    return (p[0] + q[0], p[1] + q[1])
-
-
-def _negative(p: _Interval) -> _Interval:
-    return (-p[1], -p[0])
-
-
-def _absolute(p: _Interval) -> _Interval:
-    return (max(0.0, p[0], -p[1]), max(-p[0], p[1]))
-
-
-def _exponential(p: _Interval, lift: _Interval = (0.0, 0.0)) -> _Interval:
-    scale = 2.0 ** lift[0]
-    return tuple(0.0 if e < -700 else math.exp(e) * scale if e < 700 else math.inf for e in p)  # type: ignore[return-value]
-
-
-_REACH: dict[str, Callable[..., _Interval]] = {
-    "abs": _absolute,
-    "sqrt": lambda p: (math.sqrt(max(p[0], 0.0)), math.sqrt(max(p[1], 0.0))),
-    "at_most": lambda p, q: (min(p[0], q[0]), min(p[1], q[1])),
-    "at_least": lambda p, q: (max(p[0], q[0]), max(p[1], q[1])),
-    "exp": _exponential,
-    "lifted_exp": _exponential,
-    "decaying_expm1": lambda p: (-1.0, 0.0),
-    "erfcx": lambda p: (0.0, 1.0 if p[0] >= 0 else math.inf),
-    "add": _sum,
-    "sub": lambda p, q: _sum(p, _negative(q)),
-    "neg": _negative,
-    "fma": lambda p, q, r: _sum(_product(p, q), r),
-}
+    return interval(b.nodes[place], [reach(b, o) for o in b.nodes[place].operands])
 
 
 def shared_reciprocal(b: Builder, program: Program, node: Node, operands: tuple[int, ...]) -> int | None:
