@@ -382,7 +382,9 @@ def _run(scan: _Scan, state: _State, workers: int, advance: Callable[[int], None
                 following += step
             finished, _ = wait(pending, return_when=FIRST_COMPLETED)
             for future in finished:
-                done[pending.pop(future)] = future.result()
+                first = pending.pop(future)
+                if future.exception() is None:
+                    done[first] = future.result()
             while state.next_pattern in done:
                 parts, reached = done.pop(state.next_pattern)
                 for total, part in zip(state.found, parts, strict=True):
@@ -391,6 +393,8 @@ def _run(scan: _Scan, state: _State, workers: int, advance: Callable[[int], None
                         scan.known[total.contestant, total.order] = total.worst[-1][0]
                 advance(reached - state.next_pattern)
                 state.next_pattern = reached
+            for future in finished:
+                future.result()  # an interrupt or error is raised when what was done beside it is kept
             if path is not None and time.monotonic() - written > EVERY:
                 _write(path, state)
                 written = time.monotonic()
