@@ -15,7 +15,7 @@ import sympy
 
 from ..theory.activations import ACTIVATIONS, Activation
 from ..theory.parametric import MODERATE, symbolic
-from .accuracy import BOUNDS, TIGHTENED, Accuracy, adversarial_sample, bound, measure_accuracy
+from .accuracy import BOUNDS, STEPWISE, TIGHTENED, Accuracy, adversarial_sample, bound, measure_accuracy
 from .compiled import DTYPES, Array
 from .kernels import kernel
 from .parametric import ParametricKernel
@@ -94,7 +94,7 @@ def measure_parametric(
         if size:
             points = np.unique(np.concatenate([points, adversarial_sample(of, order, k.dtype, size=size, seed=seed)]))
         found = measure_accuracy(kernel(of, k.dtype), n_derivative=order, points=points, against=run)
-        promise = bound(row, k.dtype, order) if of is row else BOUNDS[k.dtype][0]
+        promise = bound(row, k.dtype, order, "numpy") if of is row else (BOUNDS | {"float64": STEPWISE})[k.dtype][0]
         yield Measured(label, values, found, promise if _is_promised(name, k.dtype, values) else None)
 
 
