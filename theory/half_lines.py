@@ -99,9 +99,8 @@ class HalfLineLowering:
         corrected = [(f, k) for f, k in below if self._is_corrected(f, k)]
         if self.arithmetic.fused:
             below = [(f, k) for f, k in below if (f, k) not in corrected]
-        lift = (
-            Integer(2) ** self.arithmetic.lift if self.arithmetic.paired and self.line.far and singles else Integer(1)
-        )
+        falls = self.arithmetic.paired and self.line.far and bool(singles) and self.place not in singles
+        lift = Integer(2) ** self.arithmetic.lift if falls else Integer(1)
         core = self._quotient(lift * scale / below_scale, tops, singles, self._bottoms(below, held))
         if core is not None and lift != 1:  # powers of 1/a: only the last product may be subnormal
             core = compensated.lowered(self.b, core, self.arithmetic)
