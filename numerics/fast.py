@@ -67,13 +67,13 @@ def chosen(row: Activation, orders: tuple[int, ...]) -> tuple[Path, str]:
     if not verdict.exists():
         from .targets.numba_cpu import becomes_vectors
 
-        measured = _measured(row, orders, candidate)
         vectors = becomes_vectors(fast_program(row, orders), SINGLE)
+        measured = _measured(row, orders, candidate) if vectors else {}
         write_once(verdict, json.dumps(measured | {"vectors": vectors}))
     found = json.loads(verdict.read_text(encoding="utf-8"))
-    worst, where = found["ulp"], found["input"]
     if not found["vectors"]:
         return default.path_of(orders), "float64: in float32 it would call the C library for every entry"
+    worst, where = found["ulp"], found["input"]
     if worst <= MOST:
         return candidate, f"float32: at most {worst:.2f} ULP at every {STRIDE}st float32 and all those near the worst"
     return default.path_of(orders), f"float64: computed in float32 it is off by {worst:.3g} ULP at x = {where!r}"

@@ -20,7 +20,15 @@ import sympy
 from flint import arb, arb_series
 
 from .constants import is_zero
-from .enclosures import _OPERATIONS, _series_length, ball_function, derived_from, derives, root_of_series
+from .enclosures import (
+    _OPERATIONS,
+    _series_length,
+    ball_function,
+    derived_from,
+    derives,
+    enclose,
+    root_of_series,
+)
 from .errors import Unsupported
 from .symbols import x
 
@@ -197,11 +205,22 @@ def limit_at(expression: sympy.Expr, point: sympy.Rational, precision: int) -> a
     >>> limit_at(sympy.log(x)/(x - 1), sympy.Integer(1), 64).str(5)
     '1.0000'
     """
+    if not _divides_by_zero(expression, point):
+        return None
     with flint.ctx.workprec(precision):
         found = expand_at_zero(moved_to_zero(expression, point), arb(0), 1)
     if found is None:
         return None
     return found[1][0] if found[0] == 0 else arb(0)
+
+
+@lru_cache(maxsize=1024)
+def _divides_by_zero(expression: sympy.Expr, point: sympy.Expr) -> bool:
+    """False where no denominator and no logarithm's argument can be 0 at the point: nothing there to be removed."""
+    exact = enclose(point, {})
+    powers = [p.base for p in expression.atoms(sympy.Pow) if p.exp.is_negative is not False]
+    suspects = {*powers, *(e.args[0] for e in expression.atoms(sympy.log))}
+    return any(ball_function(s)(exact).contains(0) for s in suspects)
 
 
 def moved_to_zero(expression: sympy.Expr, point: sympy.Expr) -> sympy.Expr:
