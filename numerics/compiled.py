@@ -263,9 +263,9 @@ class _Unlocked:
         self.owner = array
 
 
-def _unlocked(array: Array | None) -> Array | None:
+def unlocked(array: Array) -> Array:
     """The same memory in a type that compiled code accepts."""
-    if array is None or array.flags.writeable:
+    if array.flags.writeable:
         return array
     return np.asarray(_Unlocked(array)) if array.size else np.empty_like(array)
 
@@ -294,7 +294,7 @@ def apply(run: Callable[..., Any], arrays: list[Any], outs: Sequence[Array | Non
         if not isinstance(a, np.ndarray):
             inputs.append(a)
         elif _same_layout(a, lead):
-            inputs.append(_unlocked(_flat(a)))
+            inputs.append(unlocked(_flat(a)))  # type: ignore[arg-type]
         else:
             aligned = np.empty_like(lead)
             np.copyto(aligned, a)

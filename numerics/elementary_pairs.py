@@ -138,10 +138,8 @@ def paired_atan_polynomial(r: float) -> float:
 
 
 @numba.njit(forceinline=True, error_model="numpy")
-def paired_exp(x: float) -> tuple[float, float]:
-    """eˣ; ∞ and 0 beyond the range; subnormal results are rounded twice."""
-    x = 710.0 if x > 710.0 else x
-    x = -746.0 if x < -746.0 else x
+def paired_reduction(x: float) -> tuple[float, float, float]:
+    """(z, r, p) of x = k·log 2 + r: the last bits of z hold k, and exp(x − k·log 2) = 1 + r + p."""
     z = fma(x, 1.4426950408889634, 6755399441055744.0)
     k = z - 6755399441055744.0
     a = fma(k, -0.6931471805598903, x)
@@ -149,6 +147,15 @@ def paired_exp(x: float) -> tuple[float, float]:
     r = a - b
     rest = (a - r) - b
     p = fma(0.5 * r, r, fma(r * r * r, paired_exp_polynomial(r), fma(rest, r, rest)))
+    return z, r, p
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def paired_exp(x: float) -> tuple[float, float]:
+    """eˣ; ∞ and 0 beyond the range; subnormal results are rounded twice."""
+    x = 710.0 if x > 710.0 else x
+    x = -746.0 if x < -746.0 else x
+    z, r, p = paired_reduction(x)
     n = (bits_of(z) << 32) >> 32
     half = n >> 1
     first, second = from_bits((half + 1023) << 52), from_bits((n - half + 1023) << 52)
@@ -162,13 +169,7 @@ def paired_exp(x: float) -> tuple[float, float]:
 def paired_lifted_exp(x: float) -> tuple[float, float]:
     """2⁵¹²·eˣ for −1000 ≤ x ≤ 0, never subnormal; below, as at −1000."""
     x = -1000.0 if x < -1000.0 else x
-    z = fma(x, 1.4426950408889634, 6755399441055744.0)
-    k = z - 6755399441055744.0
-    a = fma(k, -0.6931471805598903, x)
-    b = k * 5.497923018708371e-14
-    r = a - b
-    rest = (a - r) - b
-    p = fma(0.5 * r, r, fma(r * r * r, paired_exp_polynomial(r), fma(rest, r, rest)))
+    z, r, p = paired_reduction(x)
     scale = from_bits((bits_of(z) + 1535) << 52)
     top = 1.0 + r
     high = top + p
@@ -180,13 +181,7 @@ def paired_lifted_exp(x: float) -> tuple[float, float]:
 def paired_decaying_expm1(x: float) -> tuple[float, float]:
     """eˣ − 1 for x ≤ 0, by the same steps as the lifted exponential."""
     x = -1000.0 if x < -1000.0 else x
-    z = fma(x, 1.4426950408889634, 6755399441055744.0)
-    k = z - 6755399441055744.0
-    a = fma(k, -0.6931471805598903, x)
-    b = k * 5.497923018708371e-14
-    r = a - b
-    rest = (a - r) - b
-    p = fma(0.5 * r, r, fma(r * r * r, paired_exp_polynomial(r), fma(rest, r, rest)))
+    z, r, p = paired_reduction(x)
     scale = from_bits((bits_of(z) + 1535) << 52) * 7.458340731200207e-155
     start = scale - 1.0
     top = fma(r, scale, start)

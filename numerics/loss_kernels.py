@@ -97,10 +97,7 @@ class LossKernel:
             self._pass(*(a[part] for a in flat), *values, scale, losses[part], delta[part])
 
         starts = range(0, rows, step)
-        if len(starts) > 1:
-            shared(share, starts, min(processors(), len(starts)))
-        elif rows:
-            share(0)
+        shared(share, starts, min(processors(), len(starts)))
         return self._reduced(losses, p.shape), delta.reshape(p.shape)
 
     def _reduced(self, losses: Array, shape: tuple[int, ...]) -> Any:

@@ -32,6 +32,7 @@ from .compiled import (
     file_name,
     load,
     one_line,
+    unlocked,
     write_once,
 )
 from .files import cache_directory
@@ -142,7 +143,7 @@ class ParametricKernel:
         if upstream.shape != array.shape:
             raise InputError(f"dy has shape {upstream.shape}, x has {array.shape}: they must agree")
         given = self._given(parameters, array.shape, axis)
-        flat = [_writable(a) for a in (array, upstream)]
+        flat = [unlocked(np.ascontiguousarray(a).reshape(-1)) for a in (array, upstream)]
         gradients = [np.empty(array.size, self.dtype) for _ in orders]
         period = max(1, math.prod(given.suffix))
         step = min(period * max(1, SHARE // period), max(1, array.size))
@@ -159,10 +160,7 @@ class ParametricKernel:
             partial[start] = [t.reshape(-1, *given.suffix).sum(axis=0) for t in terms]
 
         starts = range(0, array.size, step)
-        if len(starts) > 1:
-            shared(share, starts, min(processors(), len(starts)))
-        elif starts:
-            share(0)
+        shared(share, starts, min(processors(), len(starts)))
         sums = [sum((partial[s][k] for s in starts), np.zeros(given.suffix)) for k in range(len(self.parameters))]
         found = [self._summed(total, name, given, parameters) for name, total in zip(self.parameters, sums)]
         return (*(g.reshape(array.shape)[()] for g in gradients), *found)
@@ -185,7 +183,7 @@ class ParametricKernel:
     def _given(self, parameters: Mapping[str, Any], shape: tuple[int, ...], axis: int) -> _Given:
         known = self._known
         for name in parameters:
-            lookup(known, name, f"parameter of {self.activation.name}") if name not in known else None
+            lookup(known, name, f"parameter of {self.activation.name}")
         values: dict[str, float | Array] = {}
         shapes: dict[str, tuple[int, ...]] = {}
         for name, (default, is_positive) in known.items():
@@ -247,12 +245,6 @@ def _digest() -> str:
     from ..theory import parametric
 
     return Path(parametric.__file__).read_text(encoding="utf-8")
-
-
-def _writable(array: Array) -> Array:
-    """One-dimensional and contiguous, in a type that compiled code accepts."""
-    flat = np.ascontiguousarray(array).reshape(-1)
-    return flat if flat.flags.writeable else flat.copy()
 
 
 def _number(name: str, value: Any) -> float:

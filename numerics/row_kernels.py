@@ -107,11 +107,7 @@ class RowKernel:
             run(*cut[:before], *values, *cut[before:], *out)
 
         starts = range(0, rows, step)
-        if len(starts) > 1:
-            shared(share, starts, min(processors(), len(starts)))
-        else:
-            for start in starts:
-                share(start)
+        shared(share, starts, min(processors(), len(starts)))
         for start in starts:
             for total, part in zip(sums, partial[start], strict=True):
                 total += part

@@ -99,7 +99,8 @@ if hasattr(os, "register_at_fork"):  # a child process does not have its parent'
 
 
 def shared(work: Callable[[Part], object], parts: Iterable[Part], threads: int) -> None:
-    """``work`` on each part, taken in order by up to ``threads`` threads as they become free.
+    """``work`` on each part, taken in order by up to ``threads`` threads as they become free; by the caller's alone
+    where fewer than two are asked for.
 
     Returns when all is done. An exception of ``work``, or an interrupt, is raised again when the parts already begun
     are done; no further one is begun.
