@@ -73,6 +73,7 @@ def _generator_digest() -> str:
                 "elementary",
                 "elementary_single",
                 "elementary_pairs",
+                "elementary_composed",
                 "fast",
                 "device_functions",
             )

@@ -23,7 +23,7 @@ from llvmlite import ir
 from numba import cuda, types
 from numba.core import config
 
-from . import elementary, elementary_pairs, elementary_single
+from . import elementary, elementary_composed, elementary_pairs, elementary_single
 
 #: Whether kernels run as Python functions in NVIDIA's absence.
 SIMULATED = bool(config.ENABLE_CUDASIM)
@@ -278,8 +278,9 @@ class _RoundedProducts(ast.NodeTransformer):
 
 
 def _definitions() -> dict[str, ast.FunctionDef]:
-    """The compiled functions of the three modules of elementary functions, and the reductions above, in order."""
-    files = (Path(module.__file__ or "") for module in (elementary, elementary_single, elementary_pairs))
+    """The compiled functions of the modules of elementary functions, and the reductions above, in order."""
+    modules = (elementary, elementary_single, elementary_pairs, elementary_composed)
+    files = (Path(module.__file__ or "") for module in modules)
     bodies = (ast.parse(path.read_text(encoding="utf-8")).body for path in files)
     plain = [node for body in bodies for node in body if isinstance(node, ast.FunctionDef)]
     kept = [node for node in plain if any("njit" in ast.unparse(d) for d in node.decorator_list)]

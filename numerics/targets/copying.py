@@ -18,7 +18,7 @@ IMPORTS = (
 def _definitions() -> dict[str, tuple[str, frozenset[str]]]:
     """Function name -> its text without annotations' imports, and the names it uses."""
     found: dict[str, tuple[str, frozenset[str]]] = {}
-    for module in ("elementary", "elementary_single", "elementary_pairs"):
+    for module in ("elementary", "elementary_single", "elementary_pairs", "elementary_composed"):
         text = (Path(__file__).parents[1] / f"{module}.py").read_text(encoding="utf-8")
         for node in ast.parse(text).body:
             if isinstance(node, ast.FunctionDef):

@@ -68,6 +68,8 @@ VECTORISED = (
     | {"paired_exp": 1, "paired_lifted_exp": 1, "paired_decaying_expm1": 1, "paired_atan": 1}
     | dict.fromkeys(("paired_log1p", "paired_erf", "paired_erfcx"), 2)
 )
+#: Composed of those (:mod:`..elementary_composed`), in float64 only.
+COMPOSED = ("tanh", "sinh", "cosh", "erfc", "asin", "acos")
 #: Of these there is one of our own that holds for |x| up to a limit; used where the argument is the input itself.
 LIMITED = ("sin", "cos")
 #: Bits of the results -> the limit.
@@ -123,6 +125,9 @@ def _table(program: Program, arithmetic: Arithmetic) -> tuple[dict[str, str], tu
         table[operation] = f"{name}({', '.join(('{0}', '{1}', '{2}')[:arity])})"
         if operation in program.operations:
             used.append(name)
+    if arithmetic.digits == 53:
+        table |= {operation: f"{prefix}{operation}({{0}})" for operation in COMPOSED}
+        used += [f"{prefix}{operation}" for operation in COMPOSED if operation in program.operations]
     if program.tables:
         used.append("cell_of")
     return table, tuple(used)
@@ -180,6 +185,8 @@ def _module_of(name: str, used: Sequence[str]) -> str:
     """Where an elementary function is defined."""
     if name.startswith("paired_"):
         return "elementary_pairs"
+    if name.removeprefix("short_") in COMPOSED:
+        return "elementary_composed"
     single = name == "whole_vectors" or any(other.startswith("single_") for other in used)
     return "elementary_single" if single else "elementary"
 
@@ -231,7 +238,8 @@ def print_source(
     else:
         program = prepared(program, arithmetic)
         table, used = _table(program, arithmetic)
-        used += ("whole_vectors",) * (arithmetic.digits == 24 or any("paired" in name for name in used))
+        in_pairs = any("paired" in name or name in COMPOSED for name in used)
+        used += ("whole_vectors",) * (arithmetic.digits == 24 or in_pairs)
     limit = None if functions == "library" else _limit(program, arithmetic)
     prefix = "short_" if arithmetic.wanted == 24 else "near_"
     within = table | {operation: f"{prefix}{operation}({{0}})" for operation in LIMITED}
