@@ -1,26 +1,51 @@
-"""Reductions of one row that LLVM can vectorise."""
+"""What loops over the entries of a row need beside elementary functions for LLVM to make vectors of them."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import numba
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 
-@numba.njit(forceinline=True, fastmath={"nnan", "reassoc"}, error_model="numpy")
-def _largest(row: Any) -> float:
-    """The largest entry of a row without NaN."""
-    best = -math.inf
-    for i in range(row.size):
-        best = max(best, row[i])
-    return best
+@intrinsic
+def maximum(typingctx: Any, a: Any, b: Any) -> Any:
+    """The larger of two floats of one type, NaN if one is NaN: the maximum that LLVM reduces in vectors."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind = ir.FunctionType(values[0].type, [values[0].type] * 2)
+        return builder.call(builder.module.declare_intrinsic("llvm.maximum", [values[0].type], kind), values)
+
+    return a(a, a), code
 
 
-@numba.njit(forceinline=True, error_model="numpy")
-def row_maximum(row: Any) -> float:
-    """The largest entry of a row, −∞ of an empty one; NaN if one entry is NaN."""
-    broken = 0
-    for i in range(row.size):
-        broken += row[i] != row[i]
-    return math.nan if broken else float(_largest(row))
+@intrinsic
+def plus(typingctx: Any, total: Any, term: Any) -> Any:
+    """total + term as a step of a sum whose order is free, so that it may be made of sums in vectors.
+
+    Nothing else may be regrouped: with the licence for all that a function does, LLVM makes v·(1/s) a division again.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.fadd(*values, flags=("reassoc",))
+
+    return types.float64(types.float64, types.float64), code
+
+
+@intrinsic
+def apart(typingctx: Any) -> Any:
+    """Nothing at run time: says that no array of floats given to this function shares memory with another that is
+    written to.
+
+    Otherwise LLVM compares all their ends before a loop, or gives up where there are many.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        for argument in builder.function.args:
+            kind = argument.type
+            if isinstance(kind, ir.PointerType) and isinstance(kind.pointee, (ir.FloatType, ir.DoubleType)):
+                argument.add_attribute("noalias")
+        return context.get_dummy_value()
+
+    return types.void(), code

@@ -130,21 +130,26 @@ def scalar_steps(
     names: Names,
     add: Callable[[str, str, bool], None],
     write: Callable[[Program, Mapping[int, str], int], str] | None = None,
+    stable: Callable[[Any], Program] | None = None,
 ) -> str:
-    """Hand each step (name, right-hand side, is it a truth value) to ``add``; return the text of the result."""
+    """Hand each step (name, right-hand side, is it a truth value) to ``add``; return the text of the result.
+
+    ``stable`` gives the program of a function that has a name and a formula.
+    """
+    stable = stable or stable_function
     called = _called(function)
     if called:  # each by the target's own function where its table has one of that name, else in its stable form
         texts_of: dict[sympy.Symbol, str] = dict(given)
         for f, symbol in called.items():
-            text = scalar_steps(f.args[0], texts_of, table, names, add, write)
+            text = scalar_steps(f.args[0], texts_of, table, names, add, write, stable)
             kind: Any = type(f)
             own = table.get(kind.__name__) if issubclass(kind, NamedFunction) else None
             if own is not None:
                 texts_of[symbol] = names.fresh()
                 add(texts_of[symbol], own.format(text), False)
                 continue
-            texts_of[symbol] = _program_steps(stable_function(kind), {"x": text}, table, names, add, write)
-        return scalar_steps(function.xreplace(called), texts_of, table, names, add, write)
+            texts_of[symbol] = _program_steps(stable(kind), {"x": text}, table, names, add, write)
+        return scalar_steps(function.xreplace(called), texts_of, table, names, add, write, stable)
     symbols = tuple(sorted(function.free_symbols, key=str))
     missing = [s for s in symbols if s not in given]
     if missing:
