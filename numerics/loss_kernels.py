@@ -8,7 +8,7 @@ its exponentials), kept in the cache folder and shared among threads by rows.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,9 @@ import numpy.typing as npt
 from ..theory.errors import InputError, lookup
 from ..theory.losses import REDUCTIONS, Loss, loss
 from ..theory.symbols import parameter
-from ..theory.tensors import Axis
-from .compiled import DTYPES, as_input, file_name, load, write_once
-from .files import cache_directory
-from .row_kernels import SHARE
+from ..theory.tensors import Axis, Input, Position, same, substitute
+from .compiled import DTYPES, as_input, load
+from .row_kernels import contiguous, share_of_rows, source_file
 from .sharing import processors, shared
 from .targets.numba_rows import print_pass
 from .targets.printing import literal
@@ -56,26 +55,25 @@ class LossKernel:
         p = as_input(prediction, self.dtype, names[0])
         if p.ndim == 0 or p.shape[-1] == 0:
             raise InputError(f"{names[0]} of shape {p.shape} has no entries in a row: the last axis holds the outputs")
-        y = as_input(self._one_hot(target, p), self.dtype, names[1])
-        if y.shape != p.shape:
+        labels = self._labels(target, p)
+        y = as_input(target, self.dtype, names[1]) if labels is None else labels
+        if labels is None and y.shape != p.shape:
             raise InputError(f"{names[1]} has shape {y.shape}, {names[0]} has {p.shape}: they must agree")
         values = self._parameters(parameters)
         if self.reduction == "mean" and p.size == 0:
             raise InputError("the mean of no losses: there are no rows")
         return self._run(p, y, values, float(upstream))
 
-    def _one_hot(self, target: Any, prediction: Array) -> Any:
-        """Integer labels as rows with a single 1."""
+    def _labels(self, target: Any, prediction: Array) -> Array | None:
+        """Integer labels as they are compared with the classes; None where the target is an array of entries."""
         labels = np.asarray(target)
         wanted = any(fact.kind == "one-hot" for fact in self.loss.inputs()[1].facts)
         if labels.dtype.kind not in "iu" or labels.shape != prediction.shape[:-1] or not wanted:
-            return target
+            return None
         classes = prediction.shape[-1]
         if labels.size and not (labels.min() >= 0 and labels.max() < classes):
             raise InputError(f"labels must be from 0 to {classes - 1}, not from {labels.min()} to {labels.max()}")
-        rows = np.zeros(prediction.shape, self.dtype)
-        np.put_along_axis(rows, labels[..., None], 1, axis=-1)
-        return rows
+        return labels.astype(np.int64, copy=False)
 
     def _parameters(self, given: dict[str, Any]) -> list[float]:
         known = {str(s): v for s, v in self.loss.parameters.items()}
@@ -86,15 +84,18 @@ class LossKernel:
 
     def _run(self, p: Array, y: Array, values: list[float], upstream: float) -> tuple[Any, Array]:
         rows, width = math.prod(p.shape[:-1]), p.shape[-1]
-        flat = [np.ascontiguousarray(a).reshape(rows, width) for a in (p, y)]
+        labelled = y.shape != p.shape
+        flat: list[Array] = [contiguous(p).reshape(rows, width)]
+        flat.append(contiguous(y).reshape(rows if labelled else (rows, width)))
         delta = np.empty((rows, width), self.dtype)
         losses = np.empty((rows, width) if self._by_entry else rows, self.dtype if self.reduction == "none" else float)
         scale = upstream / (p.size if self.per_entry else rows) if self.reduction == "mean" else upstream
-        step = max(1, SHARE // width)
+        run = self._pass_of_labels if labelled else self._pass
+        step = share_of_rows(rows, width)
 
         def share(start: int) -> None:
             part = slice(start, start + step)
-            self._pass(*(a[part] for a in flat), *values, scale, losses[part], delta[part])
+            run(*(a[part] for a in flat), *values, scale, losses[part], delta[part])
 
         starts = range(0, rows, step)
         shared(share, starts, min(processors(), len(starts)))
@@ -137,23 +138,39 @@ class LossKernel:
     @cached_property
     def source(self) -> str:
         """The source of the pass, as compiled."""
-        wide = () if self.reduction == "none" else ("loss",)
-        title = f"{self.loss.title}, with its gradient, row by row"
-        return print_pass(self.what, title, self.dtype, self.loss.inputs()[0].indices[0], wide=wide)
+        return self._printed(self.what)
 
     @cached_property
+    def source_of_labels(self) -> str:
+        """The source of the pass whose target is a label a row: 1 at the label's place, 0 elsewhere."""
+        what, (prediction, target) = self.what, self.loss.inputs()
+        labels = Input("labels", prediction.indices[:1])
+        hot = same(Position(prediction.indices[1]), labels)
+        outputs = {name: (substitute(t, {target.name: hot}), axes) for name, (t, axes) in what.outputs.items()}
+        return self._printed(replace(what, arguments=(prediction, labels), outputs=outputs))
+
+    def _printed(self, what: Pass) -> str:
+        wide = () if self.reduction == "none" else ("loss",)
+        title = f"{self.loss.title}, with its gradient, row by row"
+        axis = self.loss.inputs()[0].indices[0]
+        return print_pass(what, title, self.dtype, axis, wide=wide, integers=("labels",))
+
+    @property
     def path(self) -> Path:
         """The file with the source; written if it is not there."""
-        reductions = Path(__file__).with_name("row_reductions.py").read_text("utf-8")  # is compiled into it
+        return self._file(self.source)
+
+    def _file(self, source: str) -> Path:
         title = f"{self.loss.name}_{'none' if self.reduction == 'none' else 'sum'}_{self.dtype}"
-        path = cache_directory() / file_name(title, self.source, reductions)
-        if not path.exists():
-            write_once(path, self.source)
-        return path
+        return source_file(title, source)
 
     @cached_property
     def _pass(self) -> Any:
         return load(self.path)
+
+    @cached_property
+    def _pass_of_labels(self) -> Any:
+        return load(self._file(self.source_of_labels))
 
 
 @lru_cache(maxsize=128)

@@ -18,13 +18,34 @@ import numpy.typing as npt
 from ..theory.errors import InputError, Unsupported, lookup
 from ..theory.layer_row import Layer
 from ..theory.layers import LAYERS
-from .compiled import DTYPES, as_input, check_out, file_name, load, write_once
+from .compiled import DTYPES, as_input, check_out, file_name, load, unlocked, write_once
 from .files import cache_directory
 from .sharing import processors, shared
 
 Array = npt.NDArray[Any]
 #: Entries of a share of rows that a thread takes.
 SHARE = 65_536
+
+
+def share_of_rows(rows: int, width: int) -> int:
+    """How many rows a share has, the same on any number of threads: of a few shares all take as long."""
+    shares = max(1, rows * width // SHARE)
+    shares -= shares % min(4, 2 ** (shares.bit_length() - 1))  # two or four threads get as many each
+    return max(1, -(-rows // shares))
+
+
+def contiguous(array: Array) -> Array:
+    """The array as compiled code takes it."""
+    return unlocked(np.ascontiguousarray(array))
+
+
+def source_file(title: str, source: str) -> Path:
+    """The file that holds a pass over rows; written if it is not there."""
+    helpers = Path(__file__).with_name("row_reductions.py").read_text("utf-8")  # is compiled into it
+    path = cache_directory() / file_name(title, source, helpers)
+    if not path.exists():
+        write_once(path, source)
+    return path
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +82,7 @@ class RowKernel:
         if upstream.shape != shape:
             raise InputError(f"dy has shape {upstream.shape}, x has {shape}: they must agree")
         gradients = [np.empty_like(a) if a.ndim == 2 else np.zeros(a.shape) for a in arrays]
-        dy = np.ascontiguousarray(upstream).reshape(arrays[0].shape)
+        dy = contiguous(upstream).reshape(arrays[0].shape)
         self._by_rows(self._passes[1], [dy, *arrays], values, gradients)
         found = tuple(g.reshape(shape) if g.ndim == 2 else g.astype(self.dtype) for g in gradients)
         return found if len(found) > 1 else found[0]
@@ -86,7 +107,7 @@ class RowKernel:
         given = [x, *rest]
         if flat:
             given = [a.reshape(-1, x.shape[-1]) if len(i.indices) == 2 else a for a, i in zip(given, self.layer.inputs)]
-            given = [np.ascontiguousarray(a) for a in given]
+            given = [contiguous(a) for a in given]
         return given, values, x.shape
 
     def _by_rows(
@@ -94,7 +115,7 @@ class RowKernel:
     ) -> None:
         """Run over shares of rows; a gradient of one row is summed share by share, in their order."""
         rows, width = arrays[0].shape
-        step = max(1, SHARE // width)
+        step = share_of_rows(rows, width)
         sums = [g for g in gradients if g.ndim == 1]
         partial: dict[int, list[Array]] = {}
         before = len(arrays) if gradients else len(arrays) - 1  # the hyper-parameters stand between inputs and results
@@ -119,13 +140,7 @@ class RowKernel:
     @cached_property
     def path(self) -> Path:
         """The file with the source of both passes; written if it is not there."""
-        source, reductions = self.source, Path(__file__).with_name("row_reductions.py")  # both are compiled into one
-        path = cache_directory() / file_name(
-            f"{self.layer.name}_rows_{self.dtype}", source, reductions.read_text("utf-8")
-        )
-        if not path.exists():
-            write_once(path, source)
-        return path
+        return source_file(f"{self.layer.name}_rows_{self.dtype}", self.source)
 
     @cached_property
     def source(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ from .row_kernels import row_kernel
 Array = npt.NDArray[Any]
 #: Rows and columns at which people meet such layers: a batch of tokens, a large one.
 SHAPES = ((512, 768), (4096, 1024))
+#: Options of glibc's mallopt: how many blocks may be mappings of their own, how much freed memory at the top is kept.
+_MMAP_MAX, _TRIM_THRESHOLD = -4, -1
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ def lookup_name(kind: str, name: str) -> str:
 
 def raced_pass(kind: str, name: str, dtype: str, shape: tuple[int, int], rounds: int, seed: int = 0) -> dict[str, Any]:
     """Contestant → figures of forward and backward pass together of one row of :data:`TABLES`."""
+    _keep_freed_memory()
     given, upstream, targets = _data(kind, name, dtype, shape, seed)
     runners = {OWN: _ours(kind, name, dtype, given, targets, upstream)}
     theirs = TABLES[kind][name]
@@ -112,6 +116,21 @@ def raced_pass(kind: str, name: str, dtype: str, shape: tuple[int, int], rounds:
     moved = 3 * wide + 2 if kind == "rows" else 2 * wide + sum(t.ndim == 2 for t in targets)
     times, size = race(runners, rounds, seed), given[0].size
     return {n: figures(t, size, given[0].itemsize, COPY_ARRAYS if n == COPY else moved) for n, t in times.items()}
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc's allocator keep what contestants free, as most of it is kept in a process that has run for a while.
+
+    Every contestant returns new arrays. By itself glibc gives large ones back to the system, by a threshold that
+    depends on what was freed before; then each call has the same pages made and zeroed again, which took several times
+    what is measured (two results of 3 MB: 5 ms against 0.6). Another C library does as it does.
+    """
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    set_option(_MMAP_MAX, 0)
+    set_option(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _data(

@@ -8,7 +8,7 @@ import flint
 import numpy as np
 import pytest
 
-from backproof.numerics import loss_kernels as module
+from backproof.numerics import row_kernels as module
 from backproof.numerics.accuracy import FORMATS, ulp_error
 from backproof.numerics.exact_arrays import exact_array
 from backproof.numerics.exact_scalars import lift
@@ -120,6 +120,22 @@ def test_no_function_is_evaluated_twice(name, dtype, reduction):
     assert len(calls) == len(set(calls))
     if name in CALLS:
         assert len([call for call in calls if re.search("exp|log", call)]) == CALLS[name]
+
+
+@pytest.mark.parametrize("name", [n for n, row in LOSSES.items() if "one-hot" in str(row.inputs()[1].facts)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_labels_are_one_hot_rows(name, dtype):
+    z = np.abs(_pair(name, dtype, rows=33, width=70)[0])
+    labels = np.arange(33) * 2 % 70
+    for reduction in ("none", "mean"):
+        k = loss_kernel(name, dtype, reduction)
+        rows = k(z, np.eye(70, dtype=dtype)[labels])
+        for kind in (np.int64, np.uint8, np.int32):
+            for found, wanted in zip(k(z, labels.astype(kind)), rows, strict=True):
+                np.testing.assert_array_equal(found, wanted)
+    strided = np.stack([labels, labels], axis=-1)[:, 0]
+    strided.flags.writeable = False
+    np.testing.assert_array_equal(k(z, strided)[1], rows[1])
 
 
 def test_equal_steps_are_one():

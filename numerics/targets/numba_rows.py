@@ -75,7 +75,9 @@ class RowWriter:
         return size_text(a.size, self.sizes, "//")
 
     def _write_loop(self, loop: int, results: Mapping[str, str]) -> None:
-        self.of_entry, body, after = {}, [], {}
+        self.of_entry = {}
+        body: list[str] = []
+        after: dict[Tensor, str] = {}
         for node in self.schedule.loops[loop]:
             after[node] = self._gather(node, body)
         if loop == len(self.schedule.loops) - 1:
@@ -156,12 +158,23 @@ class RowWriter:
                 return self._keep(f"float({self.place[node.along]})", block, node)
             case Map():
                 slots = {slot(k): self.value(a, body) for k, a in enumerate(node.arguments)}
+                if node.function == _EXP and _is_below_its_maximum(node.arguments[0]):
+                    return self._decaying(slots[slot(0)], block, node)
                 return self._scalar(node.function, slots, block)
             case Contract() if not node.summed:
                 return self._product(node, body)
         if isinstance(node, (Contract, Extremum)):
             raise Unsupported("a sum or maximum over the rows is needed before the rows are done: no pass row by row")
         raise told(node)
+
+    def _decaying(self, argument: str, block: list[str], node: Tensor) -> str:
+        """exp of what is never positive."""
+        text = _table(self.arithmetic)["lifted_exp"].format(argument)
+        if not self.arithmetic.lift:
+            return self._keep(text, block, node)
+        lifted = self.names.fresh()
+        block.append(f"{lifted} = {text}")
+        return self._keep(f"{lifted} * {2.0**-self.arithmetic.lift!r}", block, node)
 
     def _product(self, node: Contract, body: list[str] | None) -> str:
         factors: Sequence[Tensor] = node.factors
@@ -170,7 +183,9 @@ class RowWriter:
             rest = [f for f in factors if self.schedule.by_entry(f)]
             factors = [Contract(of_row, (self.form.row,)), *rest] if len(of_row) > 1 else [*of_row, *rest]
         texts = [self.value(f, body) for f in factors]
-        return texts[0] if len(texts) == 1 else self._keep(" * ".join(texts), self.lines if body is None else body, node)
+        return (
+            texts[0] if len(texts) == 1 else self._keep(" * ".join(texts), self.lines if body is None else body, node)
+        )
 
     def _keep(self, text: str, block: list[str], node: Tensor) -> str:
         wish = self.form.names.get(node)
@@ -191,6 +206,17 @@ class RowWriter:
 
     def _stable(self, kind: Any) -> Program:
         return _stable_program(kind, self.arithmetic)
+
+
+_EXP, _DIFFERENCE = sympy.exp(slot(0)), slot(0) - slot(1)
+
+
+def _is_below_its_maximum(node: Tensor) -> bool:
+    """Whether the node is a − max a."""
+    if not (isinstance(node, Map) and node.function == _DIFFERENCE):
+        return False
+    first, second = node.arguments
+    return isinstance(second, Extremum) and second.operand is first
 
 
 @lru_cache(maxsize=256)
@@ -285,9 +311,7 @@ def _table(arithmetic: Arithmetic) -> dict[str, str]:
     return table
 
 
-def _function(
-    what: Pass, dtype: str, axis: Axis, wide: Collection[str] = (), integers: Collection[str] = ()
-) -> str:
+def _function(what: Pass, dtype: str, axis: Axis, wide: Collection[str] = (), integers: Collection[str] = ()) -> str:
     writer = RowWriter(what, axis, dtype)
     arguments = [identifier(a.name) for a in what.arguments]
     outputs = [identifier(o) for o in what.outputs]

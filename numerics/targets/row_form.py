@@ -6,7 +6,6 @@ and are computed once. A gradient's exp(y) of y = c − log s is written exp(c)/
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import sympy
@@ -46,11 +45,12 @@ class RowForm:
 def row_form(what: Pass, row: Axis, *, merge: bool) -> RowForm:
     """The pass in that form.
 
-    ``merge`` multiplies products in products out, and takes what is the same for a whole row out of its sums: exact, but
-    a step may overflow that would not otherwise, so only where results have a smaller range than steps.
+    ``merge`` multiplies products in products out, and takes what is the same for a whole row out of its sums: exact,
+    but a step may overflow that would not otherwise, so only where results have a smaller range than steps.
     Raises :class:`Unsupported` where an entry of a row is told by two indices.
     """
-    outputs, names = {}, {}
+    outputs: dict[str, tuple[Tensor, tuple[Axis, ...]]] = {}
+    names: dict[Tensor, str] = {}
     for name, (tensor, axes) in what.outputs.items():
         done: dict[int, Tensor] = {}
         for node in postorder(tensor):
