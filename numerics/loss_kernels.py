@@ -51,7 +51,7 @@ class LossKernel:
 
     def __call__(self, prediction: Any, target: Any, *, upstream: float = 1.0, **parameters: Any) -> tuple[Any, Array]:
         """(loss, ∂loss/∂prediction)."""
-        names = [i.name for i in self.loss.inputs()]
+        names = [i.name for i in self._inputs]
         p = as_input(prediction, self.dtype, names[0])
         if p.ndim == 0 or p.shape[-1] == 0:
             raise InputError(f"{names[0]} of shape {p.shape} has no entries in a row: the last axis holds the outputs")
@@ -66,9 +66,10 @@ class LossKernel:
 
     def _labels(self, target: Any, prediction: Array) -> Array | None:
         """Integer labels as they are compared with the classes; None where the target is an array of entries."""
+        if not self._takes_labels:
+            return None
         labels = np.asarray(target)
-        wanted = any(fact.kind == "one-hot" for fact in self.loss.inputs()[1].facts)
-        if labels.dtype.kind not in "iu" or labels.shape != prediction.shape[:-1] or not wanted:
+        if labels.dtype.kind not in "iu" or labels.shape != prediction.shape[:-1]:
             return None
         classes = prediction.shape[-1]
         if labels.size and not (labels.min() >= 0 and labels.max() < classes):
@@ -76,11 +77,10 @@ class LossKernel:
         return labels.astype(np.int64, copy=False)
 
     def _parameters(self, given: dict[str, Any]) -> list[float]:
-        known = {str(s): v for s, v in self.loss.parameters.items()}
+        known = self._defaults
         for name in given:
             lookup(known, name, f"parameter of {self.loss.name}")
-        values = {name: float(given.get(name, default)) for name, default in known.items()}
-        return [values[name] for name in self.what.parameters if name in values]
+        return [float(given.get(name, known[name])) for name in self.what.parameters if name in known]
 
     def _run(self, p: Array, y: Array, values: list[float], upstream: float) -> tuple[Any, Array]:
         rows, width = math.prod(p.shape[:-1]), p.shape[-1]
@@ -118,14 +118,27 @@ class LossKernel:
         return self.per_entry and self.reduction == "none"
 
     @cached_property
+    def _inputs(self) -> tuple[Input, ...]:
+        return tuple(self.loss.inputs())
+
+    @cached_property
+    def _takes_labels(self) -> bool:
+        return any(fact.kind == "one-hot" for fact in self._inputs[1].facts)
+
+    @cached_property
+    def _defaults(self) -> dict[str, float]:
+        """Hyper-parameter -> its value unless another is given."""
+        return {str(s): float(v) for s, v in self.loss.parameters.items()}
+
+    @cached_property
     def _axes(self) -> tuple[Axis, ...]:
-        prediction, target = self.loss.inputs()
+        prediction, target = self._inputs
         return self.loss.forward(prediction, target, "none").axes
 
     @cached_property
     def what(self) -> Pass:
         """The pass: losses (of an entry, or of a row where they are summed up) and the scaled gradient."""
-        prediction, target = self.loss.inputs()
+        prediction, target = self._inputs
         axes = prediction.indices
         value = self.loss.forward(prediction, target, "none")
         if self.per_entry and not self._by_entry:
@@ -143,7 +156,7 @@ class LossKernel:
     @cached_property
     def source_of_labels(self) -> str:
         """The source of the pass whose target is a label a row: 1 at the label's place, 0 elsewhere."""
-        what, (prediction, target) = self.what, self.loss.inputs()
+        what, (prediction, target) = self.what, self._inputs
         labels = Input("labels", prediction.indices[:1])
         hot = same(Position(prediction.indices[1]), labels)
         outputs = {name: (substitute(t, {target.name: hot}), axes) for name, (t, axes) in what.outputs.items()}
@@ -152,7 +165,7 @@ class LossKernel:
     def _printed(self, what: Pass) -> str:
         wide = () if self.reduction == "none" else ("loss",)
         title = f"{self.loss.title}, with its gradient, row by row"
-        axis = self.loss.inputs()[0].indices[0]
+        axis = self._inputs[0].indices[0]
         return print_pass(what, title, self.dtype, axis, wide=wide, integers=("labels",))
 
     @property

@@ -34,9 +34,17 @@ def share_of_rows(rows: int, width: int) -> int:
     return max(1, -(-rows // shares))
 
 
+def aligned_zeros(rows: int, width: int) -> Array:
+    """float64 rows of 0 that each start a cache line: a vector that lies across two takes twice as long."""
+    padded = width + -width % 8
+    room = np.zeros(rows * padded + 7)
+    start = -room.__array_interface__["data"][0] % 64 // 8
+    return room[start : start + rows * padded].reshape(rows, padded)[:, :width]
+
+
 def contiguous(array: Array) -> Array:
     """The array as compiled code takes it."""
-    return unlocked(np.ascontiguousarray(array))
+    return unlocked(array if array.flags.c_contiguous else np.ascontiguousarray(array))
 
 
 def source_file(title: str, source: str) -> Path:
@@ -90,25 +98,34 @@ class RowKernel:
     def _prepare(
         self, inputs: Sequence[Any], parameters: dict[str, Any], *, flat: bool = True
     ) -> tuple[list[Array], list[float], Any]:
-        names = [i.name for i in self.layer.inputs]
+        names = [name for name, _ in self._inputs]
         if len(inputs) != len(names):
             raise InputError(f"{self.layer.name} takes {', '.join(names)}: {len(names)} arrays, not {len(inputs)}")
         x, *rest = (as_input(v, self.dtype, n) for v, n in zip(inputs, names, strict=True))
         if x.ndim == 0 or x.shape[-1] == 0:
             raise InputError(f"{names[0]} of shape {x.shape} has no entries in a row: the last axis is worked along")
-        for other, array in zip(self.layer.inputs[1:], rest, strict=True):
-            wanted = x.shape if len(other.indices) == 2 else x.shape[-1:]
+        for (other, is_matrix), array in zip(self._inputs[1:], rest, strict=True):
+            wanted = x.shape if is_matrix else x.shape[-1:]
             if array.shape != wanted:
-                raise InputError(f"{other.name} has shape {array.shape}, wanted {wanted} for {names[0]} of {x.shape}")
-        known = {str(s): v for s, v in self.layer.parameters.items()}
+                raise InputError(f"{other} has shape {array.shape}, wanted {wanted} for {names[0]} of {x.shape}")
         for name in parameters:
-            lookup(known, name, f"parameter of {self.layer.name}")
-        values = [float(parameters.get(name, default)) for name, default in known.items()]
+            lookup(self._defaults, name, f"parameter of {self.layer.name}")
+        values = [float(parameters.get(name, default)) for name, default in self._defaults.items()]
         given = [x, *rest]
         if flat:
-            given = [a.reshape(-1, x.shape[-1]) if len(i.indices) == 2 else a for a, i in zip(given, self.layer.inputs)]
+            given = [a.reshape(-1, x.shape[-1]) if is_matrix else a for a, (_, is_matrix) in zip(given, self._inputs)]
             given = [contiguous(a) for a in given]
         return given, values, x.shape
+
+    @cached_property
+    def _inputs(self) -> list[tuple[str, bool]]:
+        """Each input's name, and whether it is a matrix or one row."""
+        return [(i.name, len(i.indices) == 2) for i in self.layer.inputs]
+
+    @cached_property
+    def _defaults(self) -> dict[str, float]:
+        """Hyper-parameter -> its value unless another is given."""
+        return {str(s): float(v) for s, v in self.layer.parameters.items()}
 
     def _by_rows(
         self, run: Callable[..., Any], arrays: list[Array], values: list[float], gradients: Sequence[Array] = ()
@@ -116,22 +133,21 @@ class RowKernel:
         """Run over shares of rows; a gradient of one row is summed share by share, in their order."""
         rows, width = arrays[0].shape
         step = share_of_rows(rows, width)
-        sums = [g for g in gradients if g.ndim == 1]
-        partial: dict[int, list[Array]] = {}
+        starts = range(0, rows, step)
+        sums = [aligned_zeros(len(starts), g.size) if g.ndim == 1 else g for g in gradients]
         before = len(arrays) if gradients else len(arrays) - 1  # the hyper-parameters stand between inputs and results
 
         def share(start: int) -> None:
             part = slice(start, start + step)
             cut = [a[part] if a.ndim == 2 else a for a in arrays]
-            out = [g[part] if g.ndim == 2 else np.zeros_like(g) for g in gradients]
-            partial[start] = [g for g in out if g.ndim == 1]
+            out = [g[part] if g is s else s[start // step] for g, s in zip(gradients, sums)]
             run(*cut[:before], *values, *cut[before:], *out)
 
-        starts = range(0, rows, step)
         shared(share, starts, min(processors(), len(starts)))
-        for start in starts:
-            for total, part in zip(sums, partial[start], strict=True):
-                total += part
+        for total, parts in zip(gradients, sums):
+            if total is not parts:
+                for part in parts:
+                    total += part
 
     @cached_property
     def _passes(self) -> Any:

@@ -105,6 +105,10 @@ def shared(work: Callable[[Part], object], parts: Iterable[Part], threads: int) 
     Returns when all is done. An exception of ``work``, or an interrupt, is raised again when the parts already begun
     are done; no further one is begun.
     """
+    if threads < 2:
+        for part in parts:
+            work(part)
+        return
     waiting, lock = iter(parts), threading.Lock()
     failures: list[BaseException] = []
 
