@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -45,17 +45,21 @@ def accepted(
     arithmetic: Arithmetic | None = None,
     *,
     tables: bool = False,
+    factors: Mapping[str, Sequence[str]] | None = None,
 ) -> Stable:
     """The program for these derivatives of ``row``: each output in its stable form unless as written it is better.
 
     ``arithmetic`` is what the target computes in, by default what every target can. With ``tables`` an output of a
     typed formula whose measured error misses its goal comes from a table of polynomials where that is more accurate.
+    ``factors`` names the inputs by which an output is multiplied before it is rounded.
     """
     names = output_names(orders)
     expressions = {name: row.derivative(n) for n, name in names.items()}
     kept = frozenset(name for n, name in names.items() if not _stable_is_better(row, n, dtype))
     tabulated = frozenset(name for n, name in names.items() if tables and table_is_better(row, n, dtype))
-    return stable_program(expressions, arithmetic or ARITHMETICS[dtype], as_written=kept, tabulated=tabulated)
+    return stable_program(
+        expressions, arithmetic or ARITHMETICS[dtype], as_written=kept, tabulated=tabulated, factors=factors
+    )
 
 
 @lru_cache(maxsize=512)

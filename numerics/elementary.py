@@ -580,6 +580,42 @@ def near_cos(x: float) -> float:
     return from_bits(bits_of(s if n & 1 else c) ^ (((n + 1) & 2) << 62))
 
 
+# -------------------------------------------------------------------------------------------------- powers of two
+#
+# A float is m·P: what is multiplied are the m, the exponents are added as floats, and only the last product can leave
+# the range.
+
+
+@numba.njit(forceinline=True)
+def power_below(x: float) -> float:
+    """P = 2ᵏ ≤ |x| < 2P, held between 2⁻¹⁰²² and 2¹⁰²²: x/P is exact."""
+    power = from_bits(bits_of(x) & 0x7FF0000000000000)
+    power = 2.2250738585072014e-308 if power < 2.2250738585072014e-308 else power
+    return 4.49423283715579e307 if power > 4.49423283715579e307 else power
+
+
+@numba.njit(forceinline=True)
+def inverse_power(power: float) -> float:
+    """1/P for a power of two between 2⁻¹⁰²² and 2¹⁰²²."""
+    return from_bits(0x7FE0000000000000 - bits_of(power))
+
+
+@numba.njit(forceinline=True)
+def exponent_of(power: float) -> float:
+    """k of P = 2ᵏ."""
+    return from_bits((bits_of(power) >> 52) + 0x4338000000000000) - 6755399441056767.0
+
+
+@numba.njit(forceinline=True)
+def raised(x: float, exponent: float) -> float:
+    """x·2ᵏ for an integer k, rounded once where that is normal; 0·x below 2⁻²⁰⁴⁵, 2²⁰⁴⁶x above."""
+    exponent = -2046.0 if exponent < -2046.0 else exponent
+    exponent = 2046.0 if exponent > 2046.0 else exponent
+    n = (bits_of(exponent + 6755399441055744.0) << 32) >> 32
+    half = n >> 1
+    return x * from_bits((half + 1023) << 52) * from_bits((n - half + 1023) << 52)
+
+
 # ------------------------------------------------------------------------------------------------ for float32 results
 
 

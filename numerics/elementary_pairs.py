@@ -13,7 +13,7 @@ import math
 
 import numba
 
-from .elementary import bits_of, copysign, fma, from_bits
+from .elementary import bits_of, copysign, cos_polynomial, fma, from_bits, sin_polynomial
 
 # ---------------------------------------------------------------------------------------------------------- polynomials
 
@@ -166,6 +166,22 @@ def paired_exp(x: float) -> tuple[float, float]:
 
 
 @numba.njit(forceinline=True, error_model="numpy")
+def paired_parted_exp(x: float) -> tuple[float, float, float]:
+    """(high, low, k) of eˣ = 2ᵏ·(high + low), 0.7 < high < 1.42, |x| below 2·10⁶."""
+    z, r, p = paired_reduction(x)
+    top = 1.0 + r
+    high = top + p
+    return high, ((top - high) + p) + ((1.0 - top) + r), z - 6755399441055744.0
+
+
+@numba.njit(forceinline=True)
+def paired_power(exponent: float) -> float:
+    """2ᵏ for an integer k ≤ 1023, 0 below the normal range: what an exponential that is parted is scaled by."""
+    exponent = -1023.0 if exponent < -1023.0 else exponent
+    return from_bits(bits_of(exponent + 6755399441056767.0) << 52)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
 def paired_lifted_exp(x: float) -> tuple[float, float]:
     """2⁵¹²·eˣ for −1000 ≤ x ≤ 0, never subnormal; below, as at −1000."""
     x = -1000.0 if x < -1000.0 else x
@@ -305,3 +321,42 @@ def paired_atan(x: float) -> tuple[float, float]:
     high = top + tail
     low = (top - high) + tail
     return copysign(high, x), (-low if x < 0.0 else low)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def paired_near_quarters(x: float) -> tuple[int, float, float, float, float]:
+    """(n, sine, cosine) of x − nπ/2, both as pairs, for |x| ≤ 8192; π/2 in three parts."""
+    z = fma(x, 0.6366197723675814, 6755399441055744.0)
+    k = z - 6755399441055744.0
+    a = fma(k, -1.5707963267341256, x)
+    b = k * 6.077100506303966e-11
+    r = a - b
+    low = fma(k, -2.0222662487959506e-21, (a - r) - b)
+    high = r + low
+    low = (r - high) + low
+    square = high * high
+    rest = fma(high * square, sin_polynomial(square), low * fma(square, -0.5, 1.0))
+    s = high + rest
+    s_low = (high - s) + rest
+    half = 0.5 * high
+    lost = fma(half, high, -(half * high))
+    top = 1.0 - half * high
+    rest = ((1.0 - top) - half * high) + fma(square * square, cos_polynomial(square), -fma(high, low, lost))
+    c = top + rest
+    return bits_of(z), s, s_low, c, (top - c) + rest
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def paired_near_sin(x: float) -> tuple[float, float]:
+    """sin x for |x| ≤ 8192."""
+    n, s, s_low, c, c_low = paired_near_quarters(x)
+    sign = -1.0 if n & 2 else 1.0
+    return sign * (c if n & 1 else s), sign * (c_low if n & 1 else s_low)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def paired_near_cos(x: float) -> tuple[float, float]:
+    """cos x for |x| ≤ 8192."""
+    n, s, s_low, c, c_low = paired_near_quarters(x)
+    sign = -1.0 if (n + 1) & 2 else 1.0
+    return sign * (s if n & 1 else c), sign * (s_low if n & 1 else c_low)

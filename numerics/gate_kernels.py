@@ -1,7 +1,7 @@
 """Gated units a·g(b) as one pass entry by entry, at the accuracy of g's own kernel: values, and both gradients.
 
-The layer's row gives g; its program is that of an activation with a as a parameter (:mod:`..theory.parametric`), so a
-is multiplied in before a subnormal exponential loses its digits.
+The layer's row gives g; its program is that of an activation, multiplied by a and dy before anything is rounded
+(:mod:`..theory.scaled_products`).
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from typing import Any
 import sympy
 
 from ..theory.activations import ACTIVATIONS, Activation
-from ..theory.arithmetic import ARITHMETICS, fused
 from ..theory.errors import InputError
 from ..theory.evaluation import concrete
 from ..theory.layer_row import Layer
-from ..theory.parametric import parametric_program
 from ..theory.symbols import parameter, x
 from ..theory.tensors import Contract, Input, Map, Named, Scalar, Tensor, slot
 from .compiled import Array, apply, as_input, check_out, file_name, load, write_once
 from .files import cache_directory
+from .kernels import activation_program
 from .row_kernels import RowKernel
 
 #: What multiplies: of either sign.
@@ -32,8 +31,7 @@ _FACTOR = parameter("a", positive=False)
 class GateKernel(RowKernel):
     """A compiled gated unit: ``k(a, b)`` = a·g(b), ``k.vjp(dy, a, b)`` = (dy·g(b), dy·a·g′(b)); arrays of one shape.
 
-    Steps are float64 and results are rounded once: float32 results to ½ ULP and a little, float64 ones to that of g
-    and one or two products.
+    Results are rounded once: float32 ones of steps in float64, float64 ones of steps in pairs of floats.
     """
 
     def __call__(self, *inputs: Any, out: Array | None = None, **parameters: Any) -> Array:
@@ -49,7 +47,7 @@ class GateKernel(RowKernel):
         upstream = as_input(dy, self.dtype, "dy")
         if upstream.shape != b.shape:
             raise InputError(f"dy has shape {upstream.shape}, the inputs have {b.shape}: they must agree")
-        db, da = apply(self._passes[1], [b, upstream, a], [None, None], self.dtype)
+        da, db = apply(self._passes[1], [b, upstream, a], [None, None], self.dtype)
         return da, db
 
     def _pair(self, inputs: Sequence[Any], parameters: dict[str, Any]) -> tuple[Array, Array]:
@@ -78,14 +76,14 @@ class GateKernel(RowKernel):
 
         gate = gate_of(self.layer)
         assert gate is not None
-        row = Activation(self.layer.name, _FACTOR * gate, {_FACTOR: sympy.S.One})
-        arithmetic = fused(ARITHMETICS[self.dtype])
-        ahead = parametric_program(row, (0,), arithmetic)
-        back = parametric_program(row, (1,), arithmetic, by=(_FACTOR,), upstream=True)
+        row = Activation(self.layer.name, gate)
+        ahead = activation_program(row, (0,), self.dtype, "cpu", factors={"value": ("a",)})
+        factors = {"value": ("dy",), "derivative": ("dy", "a")}
+        back = activation_program(row, (0, 1), self.dtype, "cpu", factors=factors)
         title = f"{self.layer.title}: a g(x), g = {gate}"
         return (
             print_source(ahead, dtype=self.dtype, title=title),
-            print_source(back, dtype=self.dtype, title=f"{title}; the gradients by x and by a"),
+            print_source(back, dtype=self.dtype, title=f"{title}; the gradients by a and by x"),
         )
 
     @cached_property

@@ -6,7 +6,7 @@ compiles nothing, tracebacks show lines, and a person can read it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -267,16 +267,22 @@ def _collect(results: Any, outs: Sequence[Array | None]) -> list[Any]:
 
 
 def activation_program(
-    row: Activation, orders: Sequence[int], dtype: str = "float64", target: str | None = None, *, tables: bool = False
+    row: Activation,
+    orders: Sequence[int],
+    dtype: str = "float64",
+    target: str | None = None,
+    *,
+    factors: Mapping[str, Sequence[str]] | None = None,
 ) -> Program:
     """The stable program that computes these derivatives of ``row`` together, for one target or for any.
 
-    Tables of polynomials may be part of it on targets that hold them, and where ``tables`` asks for them.
+    Tables of polynomials may be part of it on targets that hold them. ``factors``: output -> further inputs by which it
+    is multiplied.
     """
     from .acceptance import accepted
 
     given = arithmetic_of(dtype, target)
-    return accepted(row, orders, dtype, given, tables=tables or target in WITH_TABLES).program
+    return accepted(row, orders, dtype, given, tables=target in WITH_TABLES, factors=factors).program
 
 
 #: Targets that hold tables of polynomials; the others compute a typed formula without.

@@ -10,23 +10,20 @@ import sympy
 
 from ..theory.activations import Activation
 from ..theory.arithmetic import SINGLE
-from ..theory.lowering import Node, Program
+from ..theory.lowering import Program
+from ..theory.scaled_products import multiplied
 from .compiled import file_name, load, one_line, write_once
 from .fast import chosen, fast_program
 from .files import cache_directory
 from .kernels import activation_program
 
+#: The output of the program of f′, and what multiplies it.
+UPSTREAM = {"derivative": ("dy",)}
+
 
 def vjp_program(row: Activation, dtype: str) -> Program:
-    """The stable program of f′ with one more input and one more step: the product is rounded once, with the result."""
-    return _times_upstream(activation_program(row, (1,), dtype, tables=True))
-
-
-def _times_upstream(program: Program) -> Program:
-    (derivative,) = program.outputs.values()
-    upstream = len(program.nodes)
-    nodes = (*program.nodes, Node("input", (), "dy"), Node("mul", (upstream, derivative)))
-    return Program((*program.inputs, "dy"), nodes, {"gradient": upstream + 1})
+    """The stable program of f′ with one more input: rounded once, after dy is multiplied in."""
+    return activation_program(row, (1,), dtype, "cpu", factors=UPSTREAM)
 
 
 @lru_cache(maxsize=256)
@@ -40,7 +37,7 @@ def vjp_run(row: Activation, dtype: str, precision: str = "default") -> Callable
     path = cache_directory() / name
     if not path.exists():
         title = f"dy f′ of {one_line(row.name)}: {one_line(str(row.expr))}"
-        program = _times_upstream(fast_program(row, (1,))) if fast else vjp_program(row, dtype)
+        program = multiplied(fast_program(row, (1,)), UPSTREAM) if fast else vjp_program(row, dtype)
         write_once(path, print_source(program, dtype=dtype, title=title, arithmetic=SINGLE if fast else None))
     return load(path)
 

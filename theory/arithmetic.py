@@ -110,6 +110,11 @@ def paired(arithmetic: Arithmetic) -> Arithmetic:
     return replace(arithmetic, fused=True, paired=True, radii_at_roots=tuple(Fraction(n, 16) for n in (2, 1)))
 
 
+def factored(arithmetic: Arithmetic) -> Arithmetic:
+    """The same for results that are multiplied by up to four floats of any size before they are rounded."""
+    return replace(arithmetic, gone=6_000) if arithmetic.paired else arithmetic
+
+
 def fused(arithmetic: Arithmetic) -> Arithmetic:
     """The same for a target with fused multiply-add."""
     return replace(arithmetic, fused=True)

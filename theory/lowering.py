@@ -68,6 +68,8 @@ _PAIRED = tuple(
         ("erf", 2, lambda a, rest: (a + rest).erf()),
         ("erfcx", 2, lambda a, rest: ((a + rest) ** 2).exp() * (a + rest).erfc()),
         ("atan", 1, lambda a: a.atan()),
+        ("sin", 1, lambda a: a.sin()),
+        ("cos", 1, lambda a: a.cos()),
     )
 )
 
@@ -115,8 +117,19 @@ OPERATIONS: dict[str, Operation] = {
         Operation("or", 2, lambda a, b: a or b),
         Operation("not", 1, lambda a: not a),
         *_PAIRED,
+        Operation("paired_parted_exp", 1, lambda a: (a.exp(), arb(0), arb(0))),
+        Operation("paired_power", 1, lambda k: arb(2) ** k),
+        # eʷ = mantissa·2ᵏ; of v the largest power of two below, its inverse, its exponent; v·2ᵏ. In exact arithmetic
+        # the mantissa is everything and k is 0.
+        Operation("exp_mantissa", 1, lambda a: a.exp()),
+        Operation("exp_exponent", 1, lambda a: arb(0)),
+        Operation("power_below", 1, lambda a: arb(1)),
+        Operation("inverse_power", 1, lambda a: 1 / a),
+        Operation("exponent_of", 1, lambda a: arb(0)),
+        Operation("raised", 2, lambda a, k: a * arb(2) ** k),
         Operation("high", 1, lambda pair: pair[0]),
         Operation("low", 1, lambda pair: pair[1]),
+        Operation("exponent", 1, lambda parts: parts[2]),
         Operation("within", 2, lambda a, bound: a),  # |a| ≤ bound is known; no target prints it
         Operation("with_rest", 2, lambda a, rest: a + rest),  # unevaluated: likewise
         Operation("select", 3),  # condition, value where true, value where false

@@ -35,7 +35,11 @@ LARGEST = sympy.Integer(2) ** 1024 - sympy.Integer(2) ** 971
 #: Elementary functions that take a pair and return one.
 OF_PAIRS = ("log1p", "erf", "erfcx")
 #: Those that return a pair, given the high part; what the low part adds is f′(hi)·lo.
-OF_HIGH = ("exp", "lifted_exp", "decaying_expm1", "atan")
+OF_HIGH = ("exp", "lifted_exp", "exp_mantissa", "decaying_expm1", "atan")
+#: Those of x alone, in programs whose results are multiplied further (:mod:`.scaled_products`).
+OF_INPUT = ("sin", "cos")
+#: Powers of two, and what a result is raised by: exact as they are.
+_POWERS = ("power_below", "inverse_power", "exponent_of", "exp_exponent")
 _COMPARISONS = ("lt", "le", "eq", "and", "or", "not")
 
 
@@ -59,7 +63,12 @@ class _Pairing:
         self.b = Builder(program.inputs)
         self.ranges: list[Interval] = []
         for node in self.nodes:
-            self.ranges.append(self._decaying(node) or interval(node, [self.ranges[o] for o in node.operands]))
+            known = self._decaying(node) or self._mantissa(node)
+            self.ranges.append(known or interval(node, [self.ranges[o] for o in node.operands]))
+        self.multiplied = any(node.operation == "power_below" for node in self.nodes)
+        #: arguments of exponentials that are m·2ᵏ; step -> its m, for steps that are
+        self.parted = {node.operands[0] for node in self.nodes if node.operation == "exp_mantissa"}
+        self.split = {node.operands[0]: k for k, node in enumerate(self.nodes) if self._is_mantissa(node)}
         count = len(self.nodes)
         self.weights, self.slopes = [0.0] * count, [0.0] * count
         self.as_pair, self.as_rounded = [False] * count, [False] * count
@@ -76,6 +85,16 @@ class _Pairing:
                 if rate and self.ranges[v][0] >= 0:
                     return (0.0, 1 / (2.718 * rate))
         return None
+
+    def _mantissa(self, node: Node) -> Interval | None:
+        """v over the power of two below it; an infinite v stays infinite."""
+        if self._is_mantissa(node):
+            low, high = self.ranges[node.operands[0]]
+            return (-4.0 * (low < 0), 4.0) if -math.inf < low and high < math.inf else None
+        return None
+
+    def _is_mantissa(self, node: Node) -> bool:
+        return node.operation == "mul" and self.nodes[node.operands[1]].operation == "inverse_power"
 
     def _rate(self, place: int, v: int) -> float:
         """c of exp(−cv) ≤ 1, as it is or lowered from 2ᴸexp(−cv); 0 for anything else."""
@@ -118,7 +137,7 @@ class _Pairing:
                 continue
             passes = self._passes(place)
             for position, operand in enumerate(node.operands):
-                if node.operation == "select" and position == 0:
+                if self._only_says(node.operation, position) or self.nodes[operand].operation in _POWERS:
                     continue
                 steeper = self._steeper(place, position, slope)
                 share = min(
@@ -131,6 +150,10 @@ class _Pairing:
                     self.as_pair[operand] |= wants_pair
                     self.as_rounded[operand] |= self.as_rounded[place] and position in passes
 
+    def _only_says(self, operation: str, position: int) -> bool:
+        """Whether an operand is no quantity: a condition, an exponent."""
+        return (operation, position) in (("select", 0), ("raised", 1))
+
     def _matters(self, place: int) -> bool:
         return self.weights[place] > NEGLIGIBLE
 
@@ -140,7 +163,7 @@ class _Pairing:
         match node.operation:
             case "select":
                 return (1, 2)
-            case "neg" | "within":
+            case "neg" | "within" | "raised":
                 return (0,)
             case "mul" if self._scales(node.operands[0]):
                 return (1,)
@@ -153,6 +176,8 @@ class _Pairing:
         node = self.nodes[place]
         if node.operation == "copysign":
             return self._scales(node.operands[0])
+        if node.operation in _POWERS:
+            return True
         return node.operation == "constant" and _is_power_of_two(node.leaf)
 
     def _steeper(self, place: int, position: int, slope: float) -> float:
@@ -173,7 +198,7 @@ class _Pairing:
                 return self._share_of_sum(place, position)
             case "mul" if node.operands[0] == node.operands[1]:
                 return 2.0
-            case "exp" | "lifted_exp":
+            case "exp" | "lifted_exp" | "exp_mantissa":
                 return math.inf
             case "sqrt":
                 return 0.5
@@ -224,7 +249,21 @@ class _Pairing:
                 return self.b.op("add", *map(self._hi, node.operands))
             case "div" if self.nodes[node.operands[1]].operation != "constant":
                 return self.b.op("mul", self._hi(node.operands[0]), self._inverse(node.operands[1]).hi)
+            case "exp_mantissa":
+                return self.b.op("high", self._parts(node))
+            case "exp_exponent":
+                return self.b.op("exponent", self._parts(node))
+            case "exp" if node.operands[0] in self.parted:
+                parts = self._parts(node)
+                return self.b.op("mul", self.b.op("high", parts), self._power_of(parts))
         return self.b.op(node.operation, *map(self._hi, node.operands))
+
+    def _parts(self, node: Node) -> int:
+        """The mantissa of an exponential, as high and low, and its exponent."""
+        return self.b.op("paired_parted_exp", self._hi(node.operands[0]))
+
+    def _power_of(self, parts: int) -> int:
+        return self.b.op("paired_power", self.b.op("exponent", parts))
 
     def _sum(self, pair: Pair) -> int:
         """hi + lo, rounded."""
@@ -251,7 +290,7 @@ class _Pairing:
                 return b.op("neg", self._once(node.operands[0]))
             case "within":
                 return self._once(node.operands[0])
-            case "mul" | "div" if self._passes(place):
+            case "mul" | "div" | "raised" if self._passes(place):
                 (position,) = self._passes(place)
                 factors = list(node.operands)
                 places = [self._once(o) if k == position else self._hi(o) for k, o in enumerate(factors)]
@@ -340,7 +379,11 @@ class _Pairing:
             case "sqrt":
                 return self._root(given[0], wild)
             case operation if operation in OF_PAIRS or operation in OF_HIGH:
-                return self._function(operation, given, wild)
+                return self._function(node, given, wild)
+            case operation if operation in OF_INPUT and self.multiplied and self.as_pair[place]:
+                if self.nodes[operands[0]].operation == "input":
+                    both = b.op(f"paired_{operation}", given[0].hi)
+                    return Pair(b.op("high", both), b.op("low", both))
         return Pair(self._plain(node))
 
     def _constant(self, value: sympy.Expr) -> Pair:
@@ -403,7 +446,12 @@ class _Pairing:
         """1/v by one division, v = Π factors: one for each factor."""
         if place not in self.inverses:
             node = self.nodes[place]
-            if node.operation == "constant":
+            if place in self.split:
+                self.inverses[place] = self._shifted(self._inverse(self.split[place]), self._shift_of(place))
+            elif self._is_mantissa(node):
+                v, shift = self._of(node.operands[0]), self._shift_of(node.operands[0])
+                self.inverses[place] = self._inverse_of(self._shifted(v, shift), place)
+            elif node.operation == "constant":
                 self.inverses[place] = self._constant(1 / node.leaf)
             elif node.operation == "mul" and not any(self.nodes[o].operation == "constant" for o in node.operands):
                 first, second = (self._inverse(o) for o in node.operands)
@@ -411,6 +459,14 @@ class _Pairing:
             else:
                 self.inverses[place] = self._inverse_of(self._of(place), place)
         return self.inverses[place]
+
+    def _shift_of(self, place: int) -> int:
+        """1/P for the power of two below a step."""
+        return self.b.op("inverse_power", self.b.op("power_below", self._hi(place)))
+
+    def _shifted(self, v: Pair, power: int) -> Pair:
+        b = self.b
+        return Pair(b.op("mul", v.hi, power), None if v.lo is None else b.op("mul", v.lo, power), v.wild)
 
     def _inverse_of(self, v: Pair, place: int) -> Pair:
         """1/(hi + lo): r = 1/hi, r + r·(1 − r·(hi + lo))."""
@@ -431,17 +487,28 @@ class _Pairing:
         rest = rest if v.lo is None else b.op("add", rest, v.lo)
         return Pair(s, b.op("div", rest, b.op("add", s, s)), True)
 
-    def _function(self, operation: str, given: list[Pair], wild: bool) -> Pair:
-        b, argument = self.b, given[0]
+    def _function(self, node: Node, given: list[Pair], wild: bool) -> Pair:
+        b, argument, operation = self.b, given[0], node.operation
         if operation in OF_PAIRS:
             both = b.op(f"paired_{operation}", argument.hi, b.constant(0) if argument.lo is None else argument.lo)
             return Pair(b.op("high", both), b.op("low", both), wild)
-        both = b.op(f"paired_{operation}", argument.hi, *(p.hi for p in given[1:]))
-        hi, lo = b.op("high", both), b.op("low", both)
+        hi, lo = self._parts_of_high(node, argument.hi, [p.hi for p in given[1:]])
         if argument.lo is None:
             return Pair(hi, lo, wild)
         slope = _SLOPES[operation](b, hi, argument.hi)
         return Pair(hi, b.op("fma", slope, argument.lo, lo), wild)
+
+    def _parts_of_high(self, node: Node, hi: int, others: list[int]) -> tuple[int, int]:
+        """High and low part at the high part of the argument."""
+        b = self.b
+        if node.operation == "exp_mantissa" or (node.operation == "exp" and node.operands[0] in self.parted):
+            both = self._parts(node)
+            if node.operation == "exp":
+                power = self._power_of(both)
+                return b.op("mul", b.op("high", both), power), b.op("mul", b.op("low", both), power)
+        else:
+            both = b.op(f"paired_{node.operation}", hi, *others)
+        return b.op("high", both), b.op("low", both)
 
 
 def _negative(b: Builder, pair: Pair) -> Pair:
@@ -469,6 +536,7 @@ def _inverse_square(b: Builder, u: int) -> int:
 _SLOPES = {
     "exp": lambda b, f, u: f,
     "lifted_exp": lambda b, f, u: f,
+    "exp_mantissa": lambda b, f, u: f,
     "decaying_expm1": lambda b, f, u: b.op("add", f, b.constant(1)),
     "atan": lambda b, f, u: _inverse_square(b, u),
 }

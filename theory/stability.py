@@ -14,7 +14,7 @@ An :class:`.Arithmetic` says what is computed in: float64, float32, or float32 r
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache, reduce
@@ -27,7 +27,7 @@ from flint import arb
 from sympy import Expr, Integer
 
 from . import compensated
-from .arithmetic import DOUBLE, Arithmetic, fused
+from .arithmetic import DOUBLE, Arithmetic, factored, fused
 from .decaying import HalfLine, NotDecaying, a, half_line, span_of, terms_of
 from .enclosures import ball_function, enclose, exact_value, taylor
 from .errors import Unsupported
@@ -37,6 +37,7 @@ from .lowering import Builder, Lowering, Program
 from .pairs import paired
 from .pieces import pieces
 from .proof import prove
+from .scaled_products import multiplied, scaled
 from .sign_changes import cut_pieces
 from .symbols import x
 from .table_lowering import lower_table
@@ -76,11 +77,12 @@ class _Assembly:
         arithmetic: Arithmetic,
         written: frozenset[str],
         tabulated: frozenset[str] = frozenset(),
+        factors: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.b = Builder(["x"])
         self.x = self.b.input("x")
         self.expressions, self.arithmetic, self.written = dict(expressions), arithmetic, written
-        self.tabulated = tabulated
+        self.tabulated, self.factors = tabulated, factors or {}
         self.stable = Stable(Program((), (), {}))
 
     def program(self) -> Stable:
@@ -94,6 +96,9 @@ class _Assembly:
             places.append((inside, self._span(inside, left, right)))
         outputs = {name: self._joined(name, ends, places) for name in self.expressions}
         self.stable.program = self.b.finish({name: self._guarded(place) for name, place in outputs.items()})
+        if self.factors:
+            product = scaled if self.arithmetic.paired else multiplied
+            self.stable.program = product(self.stable.program, self.factors)
         if self.arithmetic.paired:
             self.stable.program = paired(self.stable.program, self.arithmetic)
         return self.stable
@@ -184,7 +189,10 @@ class _Assembly:
     def _whole(self, name: str, line: HalfLine, e: Expr, span: tuple[Expr, Expr]) -> int:
         element = line.reduced(e.subs(x, a))
         linear = not line.atoms and element.numer.degree(line.element_of[a].numer) <= 1
-        place = self.x if linear else self._held(span)
+        bounded = bool(self.factors) and all(
+            end.is_finite for end in span
+        )  # then it is as it is, with no exponent apart
+        place = self.x if linear and not bounded else self._held(span)
         lowering = HalfLineLowering(self.b, line, place, self.arithmetic, whole=True)
         place = lowering.element(element)
         zeros = self._zeros(lowering.suspicious, 1, whole=True)
@@ -510,29 +518,32 @@ def stable_program(
     *,
     as_written: frozenset[str] = frozenset(),
     tabulated: frozenset[str] = frozenset(),
+    factors: Mapping[str, Sequence[str]] | None = None,
 ) -> Stable:
     """The stable program for named expressions in ``x``, in one pass; proved against them before it is returned.
 
     ``as_written`` names outputs that keep their formula (cut at its borders, otherwise as it stands), ``tabulated``
     those that are computed from tables of polynomials (:mod:`.tabulation`) where they are no polynomials themselves;
-    a program with tables is not in pairs.
+    a program with tables is not in pairs. ``factors`` names further inputs by which an output is multiplied before it
+    is rounded (:mod:`.scaled_products`).
     Raises :class:`Unsupported` for an expression that cannot be compiled at all, naming the part.
     """
     given = {name: sympy.sympify(e) for name, e in expressions.items()}
     arithmetic = fused(DOUBLE) if tabulated and arithmetic.paired else arithmetic
+    arithmetic = factored(arithmetic) if factors else arithmetic
     try:
-        stable = _Assembly(given, arithmetic, as_written, tabulated).program()
+        stable = _Assembly(given, arithmetic, as_written, tabulated, factors).program()
         proven = {name: [*stable.patches.get(name, ()), *stable.tables.get(name, ())] for name in given}
-        stable.proved_at = prove(stable.program, given, proven, arithmetic)
+        stable.proved_at = prove(stable.program, given, proven, arithmetic, factors)
     except (ValueError, ArithmeticError, NotDecaying) as reason:  # what is not proved is not used
-        return _unchanged(given, str(reason))
+        return _unchanged(given, str(reason), factors)
     return stable
 
 
-def _unchanged(expressions: Mapping[str, Expr], why: str) -> Stable:
+def _unchanged(expressions: Mapping[str, Expr], why: str, factors: Mapping[str, Sequence[str]] | None) -> Stable:
     """Everything as it is written, branches as selects; raises :class:`Unsupported` naming what no target computes."""
     b = Builder(["x"])
     lowering = Lowering(b, (x,))
     given, nan = b.input("x"), b.op("eq", b.input("x"), b.input("x"))
     outputs = {name: b.op("select", nan, lowering.lower(e), given) for name, e in expressions.items()}
-    return Stable(b.finish(outputs), as_written=dict.fromkeys(expressions, why))
+    return Stable(multiplied(b.finish(outputs), factors or {}), as_written=dict.fromkeys(expressions, why))

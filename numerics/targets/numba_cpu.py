@@ -56,6 +56,9 @@ TABLE: dict[str, str] = {
     "entry": "CELLS_{block}[{0}, {column}]",
     "high": "{0}[0]",
     "low": "{0}[1]",
+    "exponent": "{0}[2]",
+    "paired_sin": "(math.sin({0}), 0.0)",
+    "paired_cos": "(math.cos({0}), 0.0)",
 }
 
 #: Operations computed by :mod:`..elementary`; for float32 results under the name with "short_" before it, in float32
@@ -67,11 +70,14 @@ VECTORISED = (
     )
     | {"paired_exp": 1, "paired_lifted_exp": 1, "paired_decaying_expm1": 1, "paired_atan": 1}
     | dict.fromkeys(("paired_log1p", "paired_erf", "paired_erfcx"), 2)
+    | {"paired_parted_exp": 1, "paired_power": 1, "power_below": 1, "inverse_power": 1, "exponent_of": 1, "raised": 2}
 )
 #: Composed of those (:mod:`..elementary_composed`), in float64 only.
 COMPOSED = ("tanh", "sinh", "cosh", "erfc", "asin", "acos")
 #: Of these there is one of our own that holds for |x| up to a limit; used where the argument is the input itself.
 LIMITED = ("sin", "cos")
+#: The same, their results as pairs.
+PAIRED_LIMITED = ("paired_sin", "paired_cos")
 #: Bits of the results -> the limit.
 LIMITS = {53: 8192.0, 24: 65536.0}
 #: Where the elementary functions come from: imported, copied into the source, or the C library's (for comparison).
@@ -144,10 +150,9 @@ def prepared(program: Program, arithmetic: Arithmetic) -> Program:
 
 def _limit(program: Program, arithmetic: Arithmetic) -> float | None:
     """Up to where all steps of the program can be vectors; None where that is nowhere, or where there is no limit."""
-    found = [node for node in program.nodes if node.operation in LIMITED]
-    if arithmetic.digits != 53 or not found or len(program.inputs) != 1:
-        return None
-    if any(program.nodes[node.operands[0]].operation != "input" for node in found):
+    limited = (*LIMITED, *PAIRED_LIMITED)
+    arguments = {node.operands[0] for node in program.nodes if node.operation in limited}  # 0: the first input
+    if arithmetic.digits != 53 or arguments != {0}:
         return None
     return LIMITS[arithmetic.wanted]
 
@@ -155,6 +160,14 @@ def _limit(program: Program, arithmetic: Arithmetic) -> float | None:
 def either(operation: str, library: str) -> str:
     """Ours up to the limit, the library's beyond."""
     return f"(near_{operation}({{0}}) if abs({{0}}) <= {LIMITS[53]} else {library}{operation}({{0}}))"
+
+
+def _either_pair(operation: str) -> str:
+    return f"({_near_pair(operation)} if abs({{0}}) <= {LIMITS[53]} else {TABLE[operation]})"
+
+
+def _near_pair(operation: str) -> str:
+    return f"{operation.replace('_', '_near_')}({{0}})"
 
 
 def _imports(table: Mapping[str, str], program: Program, used: Sequence[str], functions: str) -> list[str]:
@@ -243,10 +256,13 @@ def print_source(
     limit = None if functions == "library" else _limit(program, arithmetic)
     prefix = "short_" if arithmetic.wanted == 24 else "near_"
     within = table | {operation: f"{prefix}{operation}({{0}})" for operation in LIMITED}
+    within |= {operation: _near_pair(operation) for operation in PAIRED_LIMITED}
     if limit is not None and _vectorises(within, program):
         used += tuple(f"{prefix}{operation}" for operation in LIMITED if operation in program.operations)
+        used += tuple(op.replace("_", "_near_") for op in PAIRED_LIMITED if op in program.operations)
         if arithmetic.wanted == 53:  # what an entry becomes must not depend on its neighbours
             table |= {operation: either(operation, "math.") for operation in LIMITED}
+            table |= {operation: _either_pair(operation) for operation in PAIRED_LIMITED}
     else:
         limit = None
     inputs = {given: identifier(given) for given in program.inputs}
@@ -271,7 +287,7 @@ def print_source(
     if limit is None:
         lines += _loop(program, table, inputs, outputs, scalars, 1, arithmetic)
     else:  # one large argument sends the whole share to the library
-        (argument,) = inputs.values()
+        argument = inputs[program.inputs[0]]
         lines += [f"{INDENT}beyond = 0", f"{INDENT}for i in range({argument}.size):"]
         lines += [f"{INDENT * 2}beyond += abs({argument}[i]) > {limit}", f"{INDENT}if beyond == 0:"]
         lines += _loop(program, within, inputs, outputs, scalars, 2, arithmetic)
