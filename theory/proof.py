@@ -47,7 +47,7 @@ def prove(
     """
     compared = dict.fromkeys(expressions, 0)
     functions = {name: ball_function(e) for name, e in expressions.items()}
-    with flint.ctx.workprec(PROOF_PRECISION):
+    with flint.ctx.workprec(max(PROOF_PRECISION, 2 * arithmetic.gone)):  # e^gone to digits behind the point
         for point in PROOF_POINTS:
             ball = exact_value(point)
             computed = program.enclose(ball, *[exact_value(PROOF_FACTOR)] * (len(program.inputs) - 1))
