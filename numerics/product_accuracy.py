@@ -63,17 +63,11 @@ def factors_for(exact: Callable[[float], Callable[[], arb]], x: Array, dtype: st
     least, most = fmt.least_exponent - fmt.precision + 1, info.maxexp - 1
     found = np.empty(x.size)
     for k, (point, kind) in enumerate(zip(x.tolist(), rng.integers(5, size=x.size).tolist(), strict=True)):
-        wanted = (
-            None,
-            fmt.least_exponent + rng.integers(-2, 3),
-            rng.integers(least - 1, fmt.least_exponent),
-            most + 1,
-            0,
-        )
         exponent = int(rng.integers(least, most + 1))
-        if wanted[kind] is not None:
+        beside = (fmt.least_exponent + rng.integers(-2, 3), rng.integers(least - 1, fmt.least_exponent), most + 1, 0)
+        if kind < len(beside):  # of the product
             with flint.ctx.workprec(200):
-                exponent = int(wanted[kind]) - _exponent(exact(point)())
+                exponent = int(beside[kind]) - _exponent(exact(point)())
         exponent = min(max(exponent, least), most)
         found[k] = math.ldexp((1 + rng.random()) * (1 - 2 * int(rng.integers(2))), exponent)
     with np.errstate(over="ignore"):
