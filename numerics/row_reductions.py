@@ -10,12 +10,16 @@ from numba.extending import intrinsic
 
 
 @intrinsic
-def maximum(typingctx: Any, a: Any, b: Any) -> Any:
-    """The larger of two floats of one type, NaN if one is NaN: the maximum that LLVM reduces in vectors."""
+def larger(typingctx: Any, a: Any, b: Any) -> Any:
+    """The larger of two floats of one type, neither of them NaN: one instruction.
+
+    NaN is looked for beside it: a maximum that passes NaN on takes six, one after the other.
+    """
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         kind = ir.FunctionType(values[0].type, [values[0].type] * 2)
-        return builder.call(builder.module.declare_intrinsic("llvm.maximum", [values[0].type], kind), values)
+        function = builder.module.declare_intrinsic("llvm.maxnum", [values[0].type], kind)
+        return builder.call(function, values, fastmath=("nnan", "nsz"))
 
     return a(a, a), code
 

@@ -34,7 +34,7 @@ _CALL = re.compile(r"\b(?:short_)?(?:" + "|".join(VECTORISED) + r")(?=\()")
 _COMMON = ("fma", "copysign")
 
 #: What loops over rows call of :mod:`..row_reductions`.
-HELPERS = ("apart", "maximum", "plus")
+HELPERS = ("apart", "larger", "plus")
 
 
 class RowWriter:
@@ -95,9 +95,10 @@ class RowWriter:
         name = self.names.fresh("s")
         if isinstance(node, Extremum):
             entry = self._raw(node.operand) if isinstance(node.operand, Input) else self.value(node.operand, body)
-            self.lines.append(f"{name} = {self._lowest(node.operand)}")
-            body.append(f"{name} = maximum({name}, {entry})")
-            return f"numba.float64({name})"
+            broken = self.names.fresh("b")
+            self.lines += [f"{name} = {self._lowest(node.operand)}", f"{broken} = False"]
+            body += [f"{name} = larger({name}, {entry})", f"{broken} |= {entry} != {entry}"]
+            return f"math.nan if {broken} else numba.float64({name})"
         assert isinstance(node, Contract)
         self.lines.append(f"{name} = 0.0")
         terms = [self.value(f, body) for f in node.factors if not isinstance(f, Scalar)]
