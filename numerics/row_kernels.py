@@ -84,12 +84,14 @@ class RowKernel:
         return target
 
     def vjp(self, dy: Any, *inputs: Any, **parameters: Any) -> Any:
-        """The gradients by the inputs for the cotangent ``dy`` of the output; one array where there is one input."""
+        """The gradients by the inputs that have one (a mask has none) for the cotangent ``dy`` of the output; one array
+        where there is one such input."""
         arrays, values, shape = self._prepare(inputs, parameters)
         upstream = as_input(dy, self.dtype, "dy")
         if upstream.shape != shape:
             raise InputError(f"dy has shape {upstream.shape}, x has {shape}: they must agree")
-        gradients = [np.empty_like(a) if a.ndim == 2 else np.zeros(a.shape) for a in arrays]
+        wanted = [a for a, (name, _) in zip(arrays, self._inputs, strict=True) if name in self._differentiated]
+        gradients = [np.empty_like(a) if a.ndim == 2 else np.zeros(a.shape) for a in wanted]
         dy = contiguous(upstream).reshape(arrays[0].shape)
         self._by_rows(self._passes[1], [dy, *arrays], values, gradients)
         found = tuple(g.reshape(shape) if g.ndim == 2 else g.astype(self.dtype) for g in gradients)
@@ -121,6 +123,10 @@ class RowKernel:
     def _inputs(self) -> list[tuple[str, bool]]:
         """Each input's name, and whether it is a matrix or one row."""
         return [(i.name, len(i.indices) == 2) for i in self.layer.inputs]
+
+    @cached_property
+    def _differentiated(self) -> frozenset[str]:
+        return frozenset(self.layer.gradients())
 
     @cached_property
     def _defaults(self) -> dict[str, float]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
+from pathlib import Path
 
 import flint
 import numpy as np
@@ -18,6 +20,7 @@ from backproof.numerics.gate_kernels import gate_of
 from backproof.numerics.kernels import kernel
 from backproof.numerics.product_accuracy import measure_gate
 from backproof.numerics.row_kernels import row_kernel
+from backproof.numerics.targets.numba_rows import print_rows
 from backproof.theory.errors import InputError, Unsupported
 from backproof.theory.layers import LAYERS
 
@@ -125,6 +128,56 @@ def test_large_logits_do_not_overflow():
     np.testing.assert_array_equal(p[:2], [[1, 0, 0], [0, 1, 0]])
     np.testing.assert_array_equal(y[0], [0, -1e4, -2e4])
     assert np.isfinite(p).all()
+
+
+@pytest.mark.parametrize("case", [("softmax", "float32"), ("layer_norm", "float64")])
+def test_golden(case):
+    """BACKPROOF_GOLDEN=write python -m pytest tests/test_row_kernels.py -k golden"""
+    path = Path(__file__).parent / "golden" / f"rows_{'_'.join(case)}.py.txt"
+    printed = row_kernel(*case).source  # what test_against_balls runs
+    if os.environ.get("BACKPROOF_GOLDEN") == "write":
+        path.write_text(printed, encoding="utf-8")
+    assert printed == path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "loops"),
+    [
+        ("softmax", "float32", (3, 3)),
+        ("softmax", "float64", (3, 4)),
+        ("log_softmax", "float64", (3, 3)),
+        ("layer_norm", "float32", (3, 3)),
+        ("rms_norm", "float32", (2, 2)),
+    ],
+)
+def test_as_few_loops_as_sums_of_sums_allow(name, dtype, loops):
+    functions = row_kernel(name, dtype).source.split("\ndef ")[1:]
+    assert tuple(function.count("        for i_i in ") for function in functions) == loops
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("batch_norm", "before the rows are done"),
+        ("batch_norm_inference", "no sum over the rows of products"),
+        ("dense", "two indices"),
+        ("attention", "two indices"),
+        ("conv1d", "3 axes"),
+    ],
+)
+def test_no_pass_row_by_row(name, said):
+    with pytest.raises(Unsupported, match=said):
+        print_rows(LAYERS[name], "float32")
+
+
+def test_layers_without_sums():
+    x, mask = np.arange(12.0).reshape(3, 4) - 5, np.eye(3, 4)
+    drop = row_kernel("dropout")
+    np.testing.assert_array_equal(drop(x, mask, rate=0.75), 4 * x * mask)
+    np.testing.assert_array_equal(drop.vjp(x, x, mask, rate=0.75), 4 * x * mask)
+    dx, dslope = row_kernel("prelu").vjp(x, x, np.full(4, 0.25))
+    np.testing.assert_array_equal(dx, np.where(x > 0, x, x / 4))
+    np.testing.assert_array_equal(dslope, (np.minimum(x, 0) ** 2).sum(axis=0))
 
 
 def test_far_below_the_maximum_a_probability_is_subnormal_then_0():
