@@ -11,7 +11,6 @@ import click
 from ..numerics.parametric import parametric_kernel
 from ..numerics.parametric_accuracy import Measured, measure_parametric, parameter_values
 from ..theory.activations import Activation
-from ..theory.parametric import MODERATE
 from .options import emit, progress
 
 
@@ -46,23 +45,17 @@ def _as_data(m: Measured) -> dict[str, Any]:
 
 
 def _table(row: Activation, dtype: str, found: Sequence[Measured]) -> str:
-    """One line an output: the worst over the values for which a promise is made, and over the others."""
+    """One line an output: the worst over the values."""
     lines = [
         f"{row.name}, {dtype}, parameters at call time: error in ULP against the exact value, "
         f"{len({tuple(m.parameters.items()) for m in found})} values, {sum(m.accuracy.points for m in found):,} points"
     ]
     for label in dict.fromkeys(m.label for m in found):
         of = [m for m in found if m.label == label]
-        for promised in (True, False):
-            chosen = [m for m in of if (m.bound is not None) is promised]
-            if chosen:
-                lines.append(_line(label, max(chosen, key=lambda m: m.accuracy.worst_ulp), all(m.kept for m in chosen)))
+        lines.append(_line(label, max(of, key=lambda m: m.accuracy.worst_ulp), all(m.kept for m in of)))
     undecided = sum(m.accuracy.undecided for m in found)
     if undecided:
         lines.append(f"not decided at {undecided} points: not counted above")
-    if any(m.bound is None for m in found):
-        low, high = MODERATE
-        lines.append(f"(no promise in float64 where a parameter is outside [{low:g}, {high:g}])")
     return "\n".join(lines)
 
 

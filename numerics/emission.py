@@ -110,8 +110,8 @@ def parametric_source(row: Activation, target: str, derivatives: int = 1, dtype:
     Raises :class:`InputError` for a target other than numba (the form wants fused multiply-add), and for a row without
     parameters.
     """
-    from ..theory.arithmetic import ARITHMETICS, fused
     from ..theory.parametric import parametric_program, symbolic
+    from .kernels import arithmetic_of
     from .targets.numba_cpu import print_source
     from .targets.printing import identifier
 
@@ -119,7 +119,7 @@ def parametric_source(row: Activation, target: str, derivatives: int = 1, dtype:
         raise InputError(f"parameters at call time are printed for the target numba, not for {target}")
     formula = symbolic(row).expr
     orders, by = tuple(range(derivatives + 1)), tuple(row.parameters)
-    program = parametric_program(row, orders, fused(ARITHMETICS[dtype]), by=by)
+    program = parametric_program(row, orders, arithmetic_of(dtype, "cpu"), by=by)
     name, names = identifier(row.name.split("(")[0].strip()), [str(p) for p in by]
     results = ", ".join(f"{n}_out" for n in program.outputs)
     usage = _NUMBA_PARAMETERS.format(name=name, inputs=", ".join(names), results=results, dtype=dtype)

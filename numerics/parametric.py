@@ -17,7 +17,6 @@ import numpy as np
 import sympy
 
 from ..theory.activations import Activation, activation
-from ..theory.arithmetic import ARITHMETICS, fused
 from ..theory.errors import InputError, lookup
 from ..theory.lowering import Program
 from ..theory.parametric import parametric_program, symbolic
@@ -36,6 +35,7 @@ from .compiled import (
     write_once,
 )
 from .files import cache_directory
+from .kernels import arithmetic_of
 from .sharing import processors, shared
 
 #: Entries of a share of a gradient that a thread takes.
@@ -69,7 +69,8 @@ class ParametricKernel:
     ``x`` and ``out`` are as for :class:`.kernels.Kernel`. A parameter that is not named has the row's default. Given,
     it is a number (used in float64, whatever ``dtype``) or an array of ``dtype``: of one axis, along ``axis`` of x
     (the last by default), or of as many axes as x has, of which those of length 1 are repeated. Values outside the
-    parameter's domain are refused. Steps are float64 and results are rounded once.
+    parameter's domain are refused. Results are rounded once: float32 ones of steps in float64, float64 ones of steps in
+    pairs of floats.
     """
 
     activation: Activation
@@ -216,7 +217,7 @@ class ParametricKernel:
         orders, by, upstream = task
         symbols = [s for s in self.activation.parameters if str(s) in by]
         return parametric_program(
-            self.activation, orders, fused(ARITHMETICS[self.dtype]), by=symbols, upstream=upstream
+            self.activation, orders, arithmetic_of(self.dtype, "cpu"), by=symbols, upstream=upstream
         )
 
     def path_of(self, task: Task = ((0, 1), (), False), numbers: tuple[str, ...] | None = None) -> Any:

@@ -14,8 +14,8 @@ import numpy as np
 import sympy
 
 from ..theory.activations import ACTIVATIONS, Activation
-from ..theory.parametric import MODERATE, symbolic
-from .accuracy import BOUNDS, STEPWISE, TIGHTENED, Accuracy, adversarial_sample, bound, measure_accuracy
+from ..theory.parametric import symbolic
+from .accuracy import BOUNDS, Accuracy, adversarial_sample, bound, measure_accuracy
 from .compiled import DTYPES, Array
 from .kernels import kernel
 from .parametric import ParametricKernel
@@ -94,16 +94,8 @@ def measure_parametric(
         if size:
             points = np.unique(np.concatenate([points, adversarial_sample(of, order, k.dtype, size=size, seed=seed)]))
         found = measure_accuracy(kernel(of, k.dtype), n_derivative=order, points=points, against=run)
-        promise = bound(row, k.dtype, order, "numpy") if of is row else (BOUNDS | {"float64": STEPWISE})[k.dtype][0]
-        yield Measured(label, values, found, promise if _is_promised(name, k.dtype, values) else None)
-
-
-def _is_promised(name: str, dtype: str, values: Mapping[str, float]) -> bool:
-    """Whether the row's promise is made at these values: in float64 not where e⁻¹⁰⁰⁰ counts (:data:`.MODERATE`)."""
-    if name not in ACTIVATIONS:
-        return False
-    low, high = MODERATE
-    return dtype == "float32" or name in TIGHTENED or all(v == 0 or low <= abs(v) <= high for v in values.values())
+        promise = bound(row, k.dtype, order) if of is row else BOUNDS[k.dtype][0]
+        yield Measured(label, values, found, promise if name in ACTIVATIONS else None)
 
 
 def _derivative(k: ParametricKernel, n: int, values: dict[str, Any]) -> Callable[[Array], Any]:

@@ -14,7 +14,7 @@ from backproof.numerics.kernels import kernel
 from backproof.numerics.parametric import parametric_kernel
 from backproof.numerics.parametric_accuracy import critical_points, measure_parametric, parameter_values
 from backproof.theory.activations import ACTIVATIONS, Activation
-from backproof.theory.arithmetic import DOUBLE, fused
+from backproof.theory.arithmetic import DOUBLE, paired
 from backproof.theory.errors import InputError, Unsupported
 from backproof.theory.parametric import branches, parametric_program, scaling
 from backproof.theory.symbols import parameter, x
@@ -218,16 +218,16 @@ def test_what_has_no_parameters_or_does_not_scale_is_refused():
     for formula in (sympy.exp(-p * x) + p * sympy.exp(-x), sympy.exp(-p * x) + x, sympy.exp(-x - p)):
         row = Activation("odd", formula, {p: sympy.Integer(1)})
         with pytest.raises(Unsupported):
-            parametric_program(row, (0,), fused(DOUBLE))
+            parametric_program(row, (0,), paired(DOUBLE))
 
 
 def test_a_wrong_program_is_noticed(monkeypatch):
     from backproof.theory import parametric
 
-    right = parametric._Assembly._steps
-    monkeypatch.setattr(parametric._Assembly, "_steps", lambda self, powers: right(self, powers)[:-1])
+    right = parametric._Assembly._times
+    monkeypatch.setattr(parametric._Assembly, "_times", lambda self, place, powers: right(self, place, {}))
     with pytest.raises(Unsupported, match="differs from its formula"):
-        parametric_program(ACTIVATIONS["softplus"], (0,), fused(DOUBLE))
+        parametric_program(ACTIVATIONS["softplus"], (0,), paired(DOUBLE))
 
 
 def test_scalings_are_those_of_the_papers():

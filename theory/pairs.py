@@ -143,12 +143,24 @@ class _Pairing:
                 share = min(
                     _times(weight, self._share(place, position)), _times(steeper, absolute(self.ranges[operand])[1])
                 )
+                if _times(steeper, self._size_before(operand)) > NEGLIGIBLE:
+                    self.as_pair[place] = self.as_pair[operand] = True
                 self.weights[operand] = max(self.weights[operand], share)
                 self.slopes[operand] = max(self.slopes[operand], steeper)
                 if share > NEGLIGIBLE:
                     wants_pair = self.as_pair[place] or (self._matters(place) and position not in passes)
                     self.as_pair[operand] |= wants_pair
                     self.as_rounded[operand] |= self.as_rounded[place] and position in passes
+
+    def _size_before(self, place: int) -> float:
+        """Of a difference t − c within a bound, |t|, to which t's rounding is relative; 0 where t is exact."""
+        node = self.nodes[place]
+        difference = self.nodes[node.operands[0]] if node.operation == "within" else node
+        if node.operation != "within" or difference.operation != "sub":
+            return 0.0
+        if self.nodes[difference.operands[0]].operation == "input":
+            return 0.0
+        return sum(absolute(self.ranges[o])[1] for o in (difference.operands[1], node.operands[1]))
 
     def _only_says(self, operation: str, position: int) -> bool:
         """Whether an operand is no quantity: a condition, an exponent."""
@@ -357,12 +369,20 @@ class _Pairing:
                 return _negative(b, given[0])
             case "within":
                 return self._exact_difference(operands) or given[0]
-            case "with_rest":
+            case "with_rest" if given[0].lo is None:
                 return self._renormalised(given[0].hi, given[1].hi)
+            case "with_rest":
+                rest = self._added(Pair(given[0].lo), Pair(given[1].hi), None, wild)  # type: ignore[arg-type]
+                total = self._renormalised(given[0].hi, rest.hi)
+                assert total.lo is not None
+                assert rest.lo is not None
+                return Pair(total.hi, b.op("add", total.lo, rest.lo))
+            case "abs" | "at_most" | "at_least" if given[0].lo is not None:
+                return self._held(node.operation, given[0], [p.hi for p in given[1:]])
             case "add" | "sub":
                 second = given[1] if node.operation == "add" else _negative(b, given[1])
                 return self._added(given[0], second, operands, wild)
-            case "mul" | "div" if self._passes(place):
+            case "mul" | "div" | "raised" if self._passes(place):
                 (position,) = self._passes(place)
                 lo, hi = given[position].lo, b.op(node.operation, *(p.hi for p in given))
                 if lo is None:
@@ -415,9 +435,20 @@ class _Pairing:
         los = (b.constant(0) if pair.lo is None else pair.lo for pair in (p, q))
         return Pair(hi, b.op("select", condition, *los), p.wild or q.wild)
 
-    def _added(self, p: Pair, q: Pair, operands: tuple[int, ...], wild: bool) -> Pair:
+    def _held(self, operation: str, p: Pair, ends: list[int]) -> Pair:
+        """|hi + lo|, or that held at a float."""
+        b, zero = self.b, self.b.constant(0)
+        assert p.lo is not None
+        if operation == "abs":
+            return Pair(b.op("abs", p.hi), b.op("select", b.op("lt", p.hi, zero), b.op("neg", p.lo), p.lo), p.wild)
+        (end,) = ends
+        beyond = b.op("lt", end, p.hi) if operation == "at_most" else b.op("lt", p.hi, end)
+        return Pair(b.op("select", beyond, end, p.hi), b.op("select", beyond, zero, p.lo), p.wild)
+
+    def _added(self, p: Pair, q: Pair, operands: tuple[int, ...] | None, wild: bool) -> Pair:
+        """The sum; ``operands`` are the places whose ranges say which is the larger."""
         b = self.b
-        sizes = [absolute(self.ranges[o]) for o in operands]
+        sizes = [absolute(self.ranges[o]) for o in operands] if operands else [(0.0, math.inf)] * 2
         if b.value_of(p.hi) == 0 or b.value_of(q.hi) == 0:
             return q if b.value_of(p.hi) == 0 else p
         hi = b.op("add", p.hi, q.hi)

@@ -7,16 +7,14 @@ form is refused. h gets its stable program once (:mod:`.stability`), free of par
 
 What the scaling itself would lose:
 
-* t is rounded, and exp makes 700 units of half a unit in t. t is carried as hi + lo (one fused multiply-add), and
-  h(hi + lo) = h(hi) + lo·h′(hi); at a root of h, lo goes into the factor t − root of its local polynomial.
-* m·xʲ times a subnormal exponential has no digits: where h decays like q(|t|)·exp(−r|t|), q a polynomial, it is that
-  far out, and the factors go in before the last product, 2⁻ᴸ of 2ᴸ·exp.
+* t is rounded, and exp makes 700 units of half a unit in t. float64 results are computed in pairs (:mod:`.pairs`), t
+  like any other step; float32 ones have digits enough, but at a root of h, where lo of t = hi + lo enters the factor
+  t − root of its local polynomial. There t is compared with three parts of the root.
+* m·xʲ times an exponential leaves the range where neither result nor factors do: m, xʲ, the exponential and dy are
+  mantissas and exponents (:mod:`.scaled_products`). A sum with the logarithm of what decays is no such product: where h
+  decays like q(|t|)·exp(−r|t|), q a polynomial, it is that far out.
 * t may under- or overflow where the result does neither: beyond :data:`TINY` and :data:`HUGE` h is its leading term at
   0 or at ±∞, in which c cancels against m.
-
-Results of 24 bits from steps of 53 need lo at roots alone. An exponential is 0 for |t| above the arithmetic's ``gone``
-(1000): in float64 with a parameter below 10⁻⁶⁰ or above 10⁶⁰ there are factors so large that e⁻¹⁰⁰⁰ times them were a
-number (:data:`MODERATE`).
 """
 
 from __future__ import annotations
@@ -25,7 +23,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache, reduce
-from math import gcd
 
 import flint
 import sympy
@@ -33,24 +30,21 @@ from flint import arb
 from sympy import Expr, Integer, Piecewise, Rational, Symbol
 
 from .activations import Activation
-from .arithmetic import Arithmetic
-from .compensated import Pair, lifted_exp_of_minus, lowered, plus, product
+from .arithmetic import Arithmetic, factored
+from .compensated import Pair, plus, product
 from .decaying import NotDecaying, a, half_line
 from .enclosures import ball_function, exact_value, taylor
 from .errors import InputError, Unsupported
-from .half_lines import _reach
 from .local_polynomials import LocalPolynomial, refine_root
 from .lowering import Builder, Lowering, Node, Program
+from .pairs import paired
 from .proof import PROOF_POINTS
-from .stability import SHORT_BITS, Stable, stable_program
+from .scaled_products import multiplied, scaled
+from .stability import PAIRED_BITS, SHORT_BITS, Stable, assembled
 from .symbols import x
 
 #: Below this |t| a function is its first term, above it its last one.
 TINY, HUGE = Rational(1, 2**60), Integer(2**60)
-#: Between these magnitudes of its parameters a float64 kernel loses nothing to :attr:`.Arithmetic.gone`.
-MODERATE = (1e-60, 1e60)
-#: From here on 2⁻⁵¹² times a number is a normal one; what is below and multiplied by any float does not overflow.
-LARGE = Rational(1, 2**400)
 #: Less than this gives 0 in 24 bits, whatever powers of such floats multiply it: there ∞ is no factor.
 NOTHING = Rational(1, 2**800)
 #: Functions whose argument decides the scale.
@@ -76,6 +70,8 @@ class Scaling:
     last: Mapping[int, tuple[Expr, int]]
     #: side -> (q in a = |t|, r): h is q·exp(−r·a) far out
     tails: Mapping[int, tuple[Expr, Expr]]
+    #: a term of h is the logarithm of one that decays: its product with the factors is not one of theirs
+    has_logarithm: bool
 
 
 def symbolic(row: Activation) -> Activation:
@@ -132,7 +128,8 @@ def scaling(e: Expr, sides: tuple[int, ...]) -> Scaling | None:
             first = (sympy.limit(without, x, 0), order)
     last = {s: end for s in sides if (end := _growth(h.subs(x, s * x))) is not None} if scale else {}
     tails = {s: tail for s in sides if (tail := _tail(h.subs(x, s * a))) is not None}
-    return Scaling({p: k for p, k in factor.items() if k}, scale, h, sides, first, last, tails)
+    powers = {p: k for p, k in factor.items() if k}
+    return Scaling(powers, scale, h, sides, first, last, tails, h.has(sympy.log) and bool(h.is_Add))
 
 
 def _scale(e: Expr) -> Monomial | None:
@@ -218,9 +215,8 @@ class _Assembly:
 
     def __init__(self, parameters: Sequence[Symbol], arithmetic: Arithmetic, upstream: bool) -> None:
         self.b = Builder(["x", *(["dy"] if upstream else []), *map(str, parameters)])
-        self.arithmetic = arithmetic
+        self.arithmetic, self.upstream = factored(arithmetic), upstream
         self.places = {s: self.b.input(str(s)) for s in (x, *parameters)}
-        self.upstream = [("mul", self.b.input("dy"))] if upstream else []
         self.lowering = Lowering(self.b, (x, *parameters))
 
     def program(self, given: Mapping[str, Expr]) -> Program:
@@ -234,20 +230,22 @@ class _Assembly:
         outputs = {}
         for name, of in parts.items():
             places = [
-                self._curved(scalings[name, k], *functions[name, k]) if (name, k) in curved else self._plain(value)  # type: ignore[arg-type]
+                self._curved(curved[name, k], functions[name, k]) if (name, k) in curved else self.lowering.lower(value)
                 for k, (value, _, _) in enumerate(of)
             ]
             total = places[-1]
             for place, (_, condition, _) in reversed(list(zip(places[:-1], of[:-1], strict=True))):
                 total = b.op("select", self.lowering.condition(condition), place, total)
             number = b.op("eq", self.places[x], self.places[x])
-            guarded = len(of) > 1 or (name, 0) not in curved
-            outputs[name] = b.op("select", number, total, self.places[x]) if guarded else total
-        return b.finish(outputs)
+            outputs[name] = b.op("select", number, total, self.places[x])
+        factors = dict.fromkeys(outputs, ("dy",) if self.upstream else ())
+        if self.arithmetic.paired:
+            return paired(scaled(b.finish(outputs), factors), self.arithmetic)
+        return multiplied(b.finish(outputs), factors)
 
-    def _functions(self, curved: Mapping[tuple[str, int], Scaling]) -> dict[tuple[str, int], tuple[int, int | None]]:
-        """Places of h(hi) and h′(hi) of each branch, all of one scale in one stable program."""
-        found: dict[tuple[str, int], tuple[int, int | None]] = {}
+    def _functions(self, curved: Mapping[tuple[str, int], Scaling]) -> dict[tuple[str, int], int]:
+        """Places of h(t) of each branch, all of one scale in one stable program."""
+        found: dict[tuple[str, int], int] = {}
         for scale in dict.fromkeys(tuple(s.scale.items()) for s in curved.values()):
             keys = [key for key, s in curved.items() if tuple(s.scale.items()) == scale]
             names = {key: f"h{k}" for k, key in enumerate(keys)}
@@ -255,22 +253,8 @@ class _Assembly:
             stable = _stable(tuple((names[key], _cut(curved[key], curved[key].h)) for key in keys), self.arithmetic)
             roots = {p: curved[key].h for key in keys for p in stable.patches.get(names[key], ()) if p.centre}
             values = self._spliced(stable.program, t, roots)
-            slopes: dict[str, int] = {}
-            if scale and self.arithmetic.compensated:
-                bare = replace(self.arithmetic, radii_at_roots=())
-                wanted = tuple((names[key], _cut(curved[key], curved[key].h.diff(x))) for key in keys)
-                slopes = self._spliced(_stable(wanted, bare).program, t, {})
-                for key in keys:
-                    for patch in (p for p in stable.patches.get(names[key], ()) if p.centre):
-                        zero = self.b.constant(0)
-                        slopes[names[key]] = self.b.op("select", self._inside(patch, t), zero, slopes[names[key]])
-            found |= {key: (values[names[key]], slopes.get(names[key])) for key in keys}
+            found |= {key: values[names[key]] for key in keys}
         return found
-
-    def _inside(self, patch: LocalPolynomial, t: Pair) -> int:
-        b = self.b
-        low, high = (b.constant(Rational(v.numerator, v.denominator)) for v in (patch.low, patch.high))
-        return b.op("and", b.op("le", low, t.hi), b.op("le", t.hi, high))
 
     def _spliced(self, program: Program, t: Pair, roots: Mapping[LocalPolynomial, Expr]) -> dict[str, int]:
         """The steps of a program in one input, with that at ``t``; what guards NaN is left to the whole.
@@ -287,136 +271,106 @@ class _Assembly:
                 moved.append(b.constant(node.leaf))
             elif node.operation == "select" and b.nodes[operands[0]] == Node("eq", (t.hi, t.hi)):
                 moved.append(operands[1])
+            elif node.operation == "with_rest" and -(b.value_of(operands[1]) or 0) in rests:
+                third = b.constant(-_third_part(*rests[-b.value_of(operands[1])]))  # type: ignore[operator]
+                moved.append(b.op("with_rest", b.op("with_rest", *operands), third))
             elif node.operation == "sub" and t.lo is not None and b.value_of(operands[1]) in rests:
-                patch, h = rests[b.value_of(operands[1])]
                 rest = plus(b, Pair(t.lo, None), Pair(b.op("neg", operands[1]), None))
                 assert rest.lo is not None
-                third = b.op("sub", rest.lo, b.constant(_third_part(patch, h)))
+                third = b.op("sub", rest.lo, b.constant(_third_part(*rests[b.value_of(operands[1])])))
                 moved.append(b.op("add", b.op("add", operands[0], rest.hi), third))
             else:
                 moved.append(b.op(node.operation, *operands))
         return {name: moved[place] for name, place in program.outputs.items()}
 
     def _argument(self, s: Scaling) -> Pair:
-        """c·x as a pair, by products first."""
+        """c·x, by products first; as hi and lo where the steps are not in pairs by themselves."""
         b = self.b
-        pair = Pair(self.places[x], None)
-        for p, k in sorted(s.scale.items(), key=lambda item: (-item[1], str(item[0]))):
-            for _ in range(abs(k)):
-                pair = product(b, pair, self.places[p], self.arithmetic) if k > 0 else self._quotient(pair, p)
+        powers = sorted(s.scale.items(), key=lambda item: (-item[1], str(item[0])))
+        if self.arithmetic.paired:
+            pair = Pair(self._scaled(powers), None)
+        else:
+            pair = Pair(self.places[x], None)
+            for p, k in powers:
+                for _ in range(abs(k)):
+                    pair = product(b, pair, self.places[p], self.arithmetic) if k > 0 else self._quotient(pair, p)
         for p in s.scale:
             if not p.is_nonzero:  # 0·∞
                 zero = b.op("eq", self.places[p], b.constant(0))
                 pair = Pair(b.op("select", zero, b.constant(0), pair.hi), pair.lo)
         return pair
 
+    def _scaled(self, powers: Sequence[tuple[Symbol, int]]) -> int:
+        """c·x in steps that become pairs: a product leaves the range with its result, others are of mantissas."""
+        b = self.b
+        if all(k > 0 for _, k in powers) and sum(k for _, k in powers) <= 1:
+            return self._times(self.places[x], dict(powers))
+        mantissas, exponents = {}, {}
+        for v in (x, *(p for p, _ in powers)):
+            power = b.op("power_below", self.places[v])
+            mantissas[v] = b.op("mul", self.places[v], b.op("inverse_power", power))
+            exponents[v] = b.op("exponent_of", power)
+        core, total = mantissas[x], exponents[x]
+        for p, k in powers:
+            for _ in range(abs(k)):
+                core = b.op("mul" if k > 0 else "div", core, mantissas[p])
+                total = b.op("add" if k > 0 else "sub", total, exponents[p])
+        return b.op("raised", core, total)
+
     def _quotient(self, pair: Pair, p: Symbol) -> Pair:
         """(hi + lo)/p."""
         b, below = self.b, self.places[p]
         hi = b.op("div", pair.hi, below)
-        rest = b.op("fma", self._minus(hi), below, pair.hi)
+        rest = b.op("fma", b.op("neg", hi), below, pair.hi)
         return Pair(hi, b.op("div", rest if pair.lo is None else b.op("add", rest, pair.lo), below))
 
-    def _minus(self, place: int) -> int:
-        return self.b.op("neg", place)
-
-    def _plain(self, e: Expr) -> int:
-        """A polynomial in x, as it is written."""
-        place = self.lowering.lower(sympy.sympify(e))
-        for _, factor in self.upstream:
-            place = self.b.op("mul", factor, place)
-        return place
-
-    def _curved(self, s: Scaling, value: int, slope: int | None) -> int:
+    def _curved(self, s: Scaling, value: int) -> int:
         b = self.b
-        t = self._argument(s)
-        steps = [*self._steps(s.factor), *self.upstream]
-        total = self._pushed(value, steps)
-        if not self.arithmetic.compensated:  # 0·∞
+        total = self._times(value, s.factor)
+        if not self.arithmetic.paired:  # 0·∞
             none = b.op("lt", b.op("abs", value), b.constant(NOTHING))
             return b.op("select", none, value, total) if x in s.factor else total
-        distance = b.op("abs", t.hi)
-        if slope is not None and t.lo is not None:
-            error = self._done(slope, [("mul", t.lo), *steps])
-            finite = b.op("and", b.op("lt", distance, b.constant(HUGE)), self._is_finite(total))
-            total = b.op("select", finite, b.op("add", total, error), total)
-        if s.scale or s.factor or self.upstream:
-            for side, (quotient, rate) in s.tails.items():
+        t = self._argument(s).hi
+        for side, (quotient, rate) in s.tails.items():
+            if s.has_logarithm:
                 border = b.constant(sympy.floor(self.arithmetic.near_underflow / rate))
-                beyond = b.op("lt", border, t.hi if side == 1 else b.op("neg", t.hi))
-                total = b.op("select", beyond, self._tail(s, t, distance, side, quotient, rate), total)
+                tail = self._times(self._tail(t, quotient, rate), s.factor)
+                total = b.op("select", b.op("lt", border, self._towards(side, t)), tail, total)
+            if x in s.factor:
+                border = b.constant(sympy.floor(self.arithmetic.gone / rate))
+                total = b.op("select", b.op("lt", border, self._towards(side, t)), b.constant(0), total)
         for side, (end, degree) in s.last.items():
-            beyond = b.op("lt", b.constant(HUGE), t.hi if side == 1 else b.op("neg", t.hi))
+            beyond = b.op("lt", b.constant(HUGE), self._towards(side, t))
             total = b.op("select", beyond, self._term(s, end * side**degree, degree), total)
         if s.first is not None:
-            total = b.op("select", b.op("lt", distance, b.constant(TINY)), self._term(s, *s.first), total)
+            tiny = b.op("lt", b.op("abs", t), b.constant(TINY))
+            total = b.op("select", tiny, self._term(s, *s.first), total)
         return total
 
-    def _is_finite(self, place: int) -> int:
-        return self.b.op("le", self.b.op("abs", place), self.b.constant(Integer(2**1024 - 2**971)))
+    def _tail(self, t: int, quotient: Expr, rate: Expr) -> int:
+        """q(|t|)·exp(−r·|t|)."""
+        b, inner = self.b, Lowering(self.b, ())
+        inner.symbols[a] = b.op("at_most", b.op("abs", t), b.constant(sympy.floor(self.arithmetic.gone / rate)))
+        return b.op("mul", inner.lower(quotient), inner.lower(sympy.exp(-rate * a)))
 
-    def _tail(self, s: Scaling, t: Pair, distance: int, side: int, quotient: Expr, rate: Expr) -> int:
-        """m·xʲ·q(a)·2ᴸexp(−ra)·2⁻ᴸ; 0 where the exponential is gone."""
-        b, arithmetic = self.b, self.arithmetic
-        inner = Lowering(b, ())
-        inner.symbols[a] = distance
-        lo = None if t.lo is None else b.op("mul", b.constant(side * rate), t.lo)
-        held = b.op("at_most", distance, b.constant(_reach({1: rate}, arithmetic.gone)))  # as h has it: one exponential
-        exponent = Pair(b.op("mul", b.constant(rate), held), lo)
-        core = b.op("mul", inner.lower(quotient), lifted_exp_of_minus(b, exponent, arithmetic))
-        steps = [*self._steps(s.factor), *self.upstream]
-        if len(steps) > 1:  # lowered after the first where it is large enough, else at the end: none leaves the range
-            core = self._done(core, steps[:1])
-            large = b.op("lt", b.constant(LARGE), b.op("abs", core))
-            one, small = b.constant(1), b.constant(Integer(2) ** -arithmetic.lift)
-            early, late = b.op("select", large, small, one), b.op("select", large, one, small)
-            core = self._done(core, [("mul", early), *steps[1:], ("mul", late)])
-        else:
-            core = lowered(b, self._done(core, steps), arithmetic)
-        gone = b.op("lt", b.constant(sympy.floor(arithmetic.gone / rate)), distance)
-        return b.op("select", gone, b.constant(0), core)
+    def _towards(self, side: int, t: int) -> int:
+        return t if side == 1 else self.b.op("neg", t)
 
     def _term(self, s: Scaling, coefficient: Expr, degree: int) -> int:
-        """coefficient·tᵈ·m·xʲ with the powers of the parameters joined; common powers are taken last."""
+        """coefficient·tᵈ·m·xʲ with the powers of the parameters joined."""
         powers = {v: s.factor.get(v, 0) + degree * s.scale.get(v, 0) for v in {*s.factor, *s.scale}}
         powers[x] = powers.get(x, 0) + degree
-        powers = {v: k for v, k in powers.items() if k}
-        common = gcd(*powers.values()) if powers else 1
-        whole = coefficient == 1 or not powers
-        steps = self._steps({v: k // common for v, k in powers.items()})
-        root = self._done(self.b.constant(coefficient if whole else 1), steps)
-        place = self.b.power(root, common) if common > 1 else root
-        place = place if whole else self.b.op("mul", self.b.constant(coefficient), place)
-        for _, factor in self.upstream:
-            place = self.b.op("mul", factor, place)
-        return place
+        return self._times(self.b.constant(coefficient), {v: k for v, k in powers.items() if k})
 
-    def _steps(self, powers: Monomial) -> list[tuple[str, int]]:
-        """Products and quotients, x first; plain parameters are one factor, before what may be subnormal."""
-        steps: list[tuple[str, int]] = []
+    def _times(self, place: int, powers: Monomial) -> int:
+        """A step times powers of x and the parameters; plain parameters are one factor."""
+        b = self.b
         plain = sorted((v for v, k in powers.items() if v != x and k == 1), key=str)
         if len(plain) > 1:
-            powers = {v: k for v, k in powers.items() if v not in plain}
-            steps = [("mul", reduce(lambda p, q: self.b.op("mul", p, q), (self.places[v] for v in plain)))]
-        for symbol in sorted(powers, key=lambda v: (v != x, -powers[v], str(v))):
-            steps += [("mul" if powers[symbol] > 0 else "div", self.places[symbol])] * abs(powers[symbol])
-        return steps
-
-    def _pushed(self, place: int, steps: Sequence[tuple[str, int]]) -> int:
-        """The steps done to a function, before its last product where that is core·2ᴸT by 2⁻ᴸ."""
-        b, node, lift = self.b, self.b.nodes[place], Integer(2) ** -self.arithmetic.lift
-        if node.operation == "select":
-            yes, no = (self._pushed(o, steps) for o in node.operands[1:])
-            return b.op("select", node.operands[0], yes, no)
-        if node.operation == "mul" and self.arithmetic.lift and b.value_of(node.operands[1]) == lift:
-            core = node.operands[0]
-            if b.nodes[core].operation == "mul":  # of core·2ᴸT: only where T is near the underflow limit
-                return b.op("mul", self._done(core, steps), node.operands[1])
-        return self._done(place, steps)
-
-    def _done(self, place: int, steps: Sequence[tuple[str, int]]) -> int:
-        for operation, operand in steps:
-            place = self.b.op(operation, place, operand)
+            place = b.op("mul", place, reduce(lambda p, q: b.op("mul", p, q), (self.places[v] for v in plain)))
+        for v in sorted(powers, key=lambda v: (v != x, -powers[v], str(v))):
+            for _ in range(0 if len(plain) > 1 and v in plain else abs(powers[v])):
+                place = b.op("mul" if powers[v] > 0 else "div", place, self.places[v])
         return place
 
 
@@ -440,7 +394,7 @@ def _cut(s: Scaling, h: Expr) -> Expr:
 
 @lru_cache(maxsize=128)
 def _stable(named: tuple[tuple[str, Expr], ...], arithmetic: Arithmetic) -> Stable:
-    return stable_program(dict(named), arithmetic)
+    return assembled(dict(named), arithmetic)
 
 
 def parametric_program(
@@ -448,9 +402,10 @@ def parametric_program(
 ) -> Program:
     """The program of these derivatives in x and of ∂f/∂p for p in ``by``, with the parameters as inputs after x.
 
-    ``upstream`` multiplies every output by an input ``dy``. ``arithmetic`` must be a fused one. The program is proved
-    against the formula at points and parameter values before it is returned. Raises :class:`Unsupported` where the
-    formula does not scale, :class:`InputError` for a row without parameters.
+    ``upstream`` multiplies every output by an input ``dy``. ``arithmetic`` must fuse and be in pairs, or have
+    more digits than wanted. The program is proved against the formula at points and parameter values before it is
+    returned. Raises :class:`Unsupported` where the formula does not scale, :class:`InputError` for a row without
+    parameters.
     """
     given = expressions(row, orders, by)
     parameters = tuple(row.parameters)
@@ -466,10 +421,10 @@ def _prove(
 
     Local polynomials are as exact as their arithmetic wants, so agreement is asked to their digits.
     """
-    bits, least = (arithmetic.digits, arithmetic.range[0]) if arithmetic.compensated else (SHORT_BITS, 400)
+    bits, least = (PAIRED_BITS, arithmetic.range[0]) if arithmetic.paired else (SHORT_BITS, 400)
     functions = {name: ball_function(e, (x, *parameters)) for name, e in given.items()}
     dy = [exact_value(Rational(3, 2))] if upstream else []
-    with flint.ctx.workprec(1_700):
+    with flint.ctx.workprec(2 * factored(arithmetic).gone):
         for k, point in enumerate(PROOF_POINTS):
             values = [exact_value(PROOF_VALUES[(k + j) % len(PROOF_VALUES)]) for j in range(len(parameters))]
             at = exact_value(point)

@@ -26,9 +26,10 @@ _VANISH_WITH = ("abs", "neg", "sqrt", "within", "expm1", "decaying_expm1", "log1
 
 def multiplied(program: Program, factors: Mapping[str, Sequence[str]]) -> Program:
     """Every output times the product of the inputs that ``factors`` has for its name, by ordinary products."""
-    names = _names(factors)
+    names = _names(factors, program)
     nodes, outputs = list(program.nodes), dict(program.outputs)
-    places = {name: len(nodes) + k for k, name in enumerate(names)}
+    places = {node.leaf: k for k, node in enumerate(nodes) if node.operation == "input"}
+    places |= {name: len(nodes) + k for k, name in enumerate(names)}
     nodes += [Node("input", (), name) for name in names]
     for output, of in factors.items():
         for place in [*(places[name] for name in of[1:]), outputs[output]] if of else ():
@@ -43,25 +44,25 @@ def scaled(program: Program, factors: Mapping[str, Sequence[str]]) -> Program:
     return _Products(program, factors).program()
 
 
-def _names(factors: Mapping[str, Sequence[str]]) -> list[str]:
-    return list(dict.fromkeys(name for of in factors.values() for name in of))
+def _names(factors: Mapping[str, Sequence[str]], program: Program) -> list[str]:
+    """The factors that are no inputs yet."""
+    return list(dict.fromkeys(name for of in factors.values() for name in of if name not in program.inputs))
 
 
 class _Products:
     def __init__(self, program: Program, factors: Mapping[str, Sequence[str]]) -> None:
         self.given, self.nodes, self.factors = program, program.nodes, factors
-        self.b = Builder([*program.inputs, *_names(factors)])
+        self.b = Builder([*program.inputs, *_names(factors, program)])
         self.ranges: list[Interval] = []
         for node in self.nodes:
             self.ranges.append(interval(node, [self.ranges[o] for o in node.operands]))
         self.moved: dict[int, int] = {}
-        self.taken: dict[int, Factor] = {}
+        self.taken: dict[tuple[int, bool], Factor] = {}
 
     def program(self) -> Program:
         outputs = {}
         for name, place in self.given.outputs.items():
-            inputs = [self.b.input(factor) for factor in self.factors.get(name, ())]
-            outputs[name] = self.times(place, inputs) if inputs else self.move(place)
+            outputs[name] = self.times(place, [self.b.input(factor) for factor in self.factors.get(name, ())])
         return self.b.finish(outputs)
 
     def times(self, place: int, inputs: list[int]) -> int:
@@ -70,6 +71,9 @@ class _Products:
         if self._is_guard(node):
             test, number, nan = node.operands
             return b.op("select", self.move(test), self.times(number, inputs), self.move(nan))
+        if not inputs:
+            core, exponent = self.factor(place, alone=True)
+            return core if exponent is None else b.op("raised", core, exponent)
         if len(inputs) == 1 and self._is_single(place):
             return self._single(place, inputs[0])
         core, exponent = self.factor(place)
@@ -147,34 +151,41 @@ class _Products:
 
     # ---------------------------------------------------------------------------------------------------------- factors
 
-    def factor(self, place: int) -> Factor:
-        """A step as m·2ᵏ."""
-        if place not in self.taken:
-            self.taken[place] = self._factor(place)
-        return self.taken[place]
+    def factor(self, place: int, alone: bool = False) -> Factor:
+        """A step as m·2ᵏ; ``alone``: nothing multiplies it, and what is no product may be as large as it is."""
+        if (place, alone) not in self.taken:
+            self.taken[place, alone] = self._factor(place, alone)
+        return self.taken[place, alone]
 
-    def _factor(self, place: int) -> Factor:
+    def _factor(self, place: int, alone: bool) -> Factor:
         b, node = self.b, self.nodes[place]
-        if self._is_moderate(place):
+        if self._is_moderate(place) or (alone and self._is_product_of_inputs(node)):
             return self.move(place), None
         match node.operation:
             case "select":
-                (p, k), (q, m) = (self.factor(o) for o in node.operands[1:])
+                (p, k), (q, m) = (self.factor(o, alone) for o in node.operands[1:])
                 test = self.move(node.operands[0])
                 exponent = None
                 if k is not None or m is not None:
                     exponent = b.op("select", test, *(b.constant(0) if e is None else e for e in (k, m)))
                 return b.op("select", test, p, q), exponent
-            case "neg":
-                core, exponent = self.factor(node.operands[0])
-                return b.op("neg", core), exponent
+            case "neg" | "abs":
+                core, exponent = self.factor(node.operands[0], alone)
+                return b.op(node.operation, core), exponent
             case "within":
-                return self.factor(node.operands[0])
+                return self.factor(node.operands[0], alone)
+            case "raised":
+                core, exponent = self.factor(node.operands[0])
+                k = self.move(node.operands[1])
+                return core, k if exponent is None else b.op("add", exponent, k)
             case "mul" | "div":
                 return self._product(place)
             case "exp" | "lifted_exp":
                 return self._exponential(node)
-        return self._split(self.move(place))
+        return (self.move(place), None) if alone else self._split(self.move(place))
+
+    def _is_product_of_inputs(self, node: Node) -> bool:
+        return node.operation == "mul" and all(self.nodes[o].operation == "input" for o in node.operands)
 
     def _split(self, v: int) -> Factor:
         b = self.b
@@ -233,6 +244,9 @@ class _Products:
         return sympy.Integer(1)
 
     def _is_moderate(self, place: int) -> bool:
+        node = self.nodes[place]
+        if node.operation == "mul" and self.nodes[node.operands[1]].operation == "inverse_power":
+            return True
         least, most = absolute(self.ranges[place])
         if not most <= MODERATE:
             return False

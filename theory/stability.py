@@ -86,7 +86,7 @@ class _Assembly:
         self.stable = Stable(Program((), (), {}))
 
     def program(self) -> Stable:
-        """The finished program."""
+        """The program in plain steps."""
         pieces_of = {name: cut_pieces(pieces(e)) for name, e in self.expressions.items()}
         ends = _merge(p.left for parts in pieces_of.values() for p in parts)
         spans = list(pairwise((-sympy.oo, *ends, sympy.oo)))
@@ -96,6 +96,11 @@ class _Assembly:
             places.append((inside, self._span(inside, left, right)))
         outputs = {name: self._joined(name, ends, places) for name in self.expressions}
         self.stable.program = self.b.finish({name: self._guarded(place) for name, place in outputs.items()})
+        return self.stable
+
+    def multiplied(self) -> Stable:
+        """The program with its factors, in the arithmetic's steps."""
+        self.program()
         if self.factors:
             product = scaled if self.arithmetic.paired else multiplied
             self.stable.program = product(self.stable.program, self.factors)
@@ -532,12 +537,17 @@ def stable_program(
     arithmetic = fused(DOUBLE) if tabulated and arithmetic.paired else arithmetic
     arithmetic = factored(arithmetic) if factors else arithmetic
     try:
-        stable = _Assembly(given, arithmetic, as_written, tabulated, factors).program()
+        stable = _Assembly(given, arithmetic, as_written, tabulated, factors).multiplied()
         proven = {name: [*stable.patches.get(name, ()), *stable.tables.get(name, ())] for name in given}
         stable.proved_at = prove(stable.program, given, proven, arithmetic, factors)
     except (ValueError, ArithmeticError, NotDecaying) as reason:  # what is not proved is not used
         return _unchanged(given, str(reason), factors)
     return stable
+
+
+def assembled(expressions: Mapping[str, Expr], arithmetic: Arithmetic) -> Stable:
+    """The program as it is before its steps become pairs: part of a larger one, which is proved as a whole."""
+    return _Assembly(expressions, arithmetic, frozenset()).program()
 
 
 def _unchanged(expressions: Mapping[str, Expr], why: str, factors: Mapping[str, Sequence[str]] | None) -> Stable:
