@@ -114,10 +114,11 @@ def single_copysign(typingctx: Any, magnitude: Any, sign: Any) -> Any:
 @numba.njit(forceinline=True)
 def single_exp_polynomial(r: float) -> float:
     """(eʳ − 1 − r)/r² for -0.34668 ≤ r ≤ 0.34668."""
-    p = single_fma(0.0013882676139473915, r, 0.00836652610450983)
-    p = single_fma(p, r, 0.04166719689965248)
-    p = single_fma(p, r, 0.1666654348373413)
-    p = single_fma(p, r, 0.4999999701976776)
+    p = single_fma(0.00019845855422317982, r, 0.0013940627686679363)
+    p = single_fma(p, r, 0.008333389647305012)
+    p = single_fma(p, r, 0.041666362434625626)
+    p = single_fma(p, r, 0.1666666567325592)
+    p = single_fma(p, r, 0.5)
     return p
 
 
@@ -135,22 +136,45 @@ def single_log_polynomial(r: float) -> float:
     return p
 
 
+# Powers of u in threes: where u is large every step of Horner's rule would round as much of the sum as the last one.
+
+
 @numba.njit(forceinline=True)
-def single_erfcx_polynomial(r: float) -> float:
-    """(1 + 2u)·erfcx(u), r = (u − 4)/(u + 4) for -1 ≤ r ≤ 1."""
-    p = single_fma(0.00011239919695071876, r, -0.0002479979593772441)
-    p = single_fma(p, r, -0.0007037711911834776)
-    p = single_fma(p, r, 0.00508107291534543)
-    p = single_fma(p, r, -0.016236333176493645)
-    p = single_fma(p, r, 0.03714164346456528)
-    p = single_fma(p, r, -0.06631602346897125)
-    p = single_fma(p, r, 0.09373969584703445)
-    p = single_fma(p, r, -0.10104162991046906)
-    p = single_fma(p, r, 0.06809626519680023)
-    p = single_fma(p, r, 0.015379825606942177)
-    p = single_fma(p, r, -0.1396210938692093)
-    p = single_fma(p, r, 1.2329951524734497)
-    return p
+def single_erfcx_above(u: float, s: float, t: float) -> tuple[float, float]:
+    """P of erfcx(u) = P/Q in two parts, p·t + q, s = u², t = u³."""
+    p = single_fma(0.05926556512713432, u, 0.4003850519657135)
+    q = single_fma(1.2467252016067505, u, 2.0668513774871826)
+    q = single_fma(q, u, 1.625)
+    return p, q
+
+
+@numba.njit(forceinline=True)
+def single_erfcx_below(u: float, s: float, t: float) -> tuple[float, float]:
+    """Q of erfcx(u) = P/Q in two parts, p·t + q."""
+    p = single_fma(0.7096856236457825, u, 2.2618584632873535)
+    p = single_fma(0.10504502803087234, s, p)
+    q = single_fma(4.022905349731445, u, 3.9004693031311035)
+    q = single_fma(q, u, 1.625)
+    return p, q
+
+
+@numba.njit(forceinline=True)
+def single_root_two_erfcx_above(a: float, s: float, t: float) -> tuple[float, float]:
+    """P of erfcx(a/√2) = P/Q in two parts, p·t + q, s = a², t = a³."""
+    p = single_fma(0.012889718636870384, a, 0.12316174060106277)
+    q = single_fma(0.5423881411552429, a, 1.2717012166976929)
+    q = single_fma(q, a, 1.4140625)
+    return p, q
+
+
+@numba.njit(forceinline=True)
+def single_root_two_erfcx_below(a: float, s: float, t: float) -> tuple[float, float]:
+    """Q of erfcx(a/√2) = P/Q in two parts, p·t + q."""
+    p = single_fma(0.15436504781246185, a, 0.695806086063385)
+    p = single_fma(0.01615479774773121, s, p)
+    q = single_fma(1.7502363920211792, a, 2.399960994720459)
+    q = single_fma(q, a, 1.4140625)
+    return p, q
 
 
 @numba.njit(forceinline=True)
@@ -177,11 +201,10 @@ def single_atan_polynomial(r: float) -> float:
 
 @numba.njit(forceinline=True)
 def single_log1p_unit_polynomial(r: float) -> float:
-    """log((1 + s)/(1 − s))/s, r = s² for 0 ≤ r ≤ 0.111111."""
-    p = single_fma(0.2817828059196472, r, 0.2796057164669037)
-    p = single_fma(p, r, 0.4002491533756256)
-    p = single_fma(p, r, 0.6666631698608398)
-    p = single_fma(p, r, 2.0)
+    """(log((1 + s)/(1 − s))/s − 2)/s², r = s² for 0 ≤ r ≤ 0.111111."""
+    p = single_fma(0.28010618686676025, r, 0.2800213694572449)
+    p = single_fma(p, r, 0.4002150297164917)
+    p = single_fma(p, r, 0.666664183139801)
     return p
 
 
@@ -216,6 +239,25 @@ def single_decaying_expm1(x: float) -> float:
     low = single_fma(k, 0.00021219444170128554, a - r)
     scale = power32(bits32(z)) * f32(1.262177448353619e-29)
     return single_fma(r + single_fma(r * r, single_exp_polynomial(r), low), scale, scale - f32(1.0))
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def single_split_decay(u: float, rest: float) -> tuple[float, float]:
+    """(s, q) of 2⁹⁶·exp(−u − rest) = s·(1 + q), s a power of two, for 0 ≤ u; from 150 on, as there."""
+    u = f32(150.0) if u > f32(150.0) else u
+    z = single_fma(u, -1.4426950408889634, 12583135.0)
+    k = z - f32(12583135.0)
+    a = single_fma(k, -0.693359375, -u)
+    b = single_fma(k, 0.00021219444170128554, -rest)
+    r = a + b
+    low = (a - r) + b
+    return power32(bits32(z)), r + single_fma(r * r, single_exp_polynomial(r), low)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def single_split_value(both: tuple[float, float]) -> float:
+    """s·(1 + q)."""
+    return single_fma(both[1], both[0], both[0])
 
 
 @numba.njit(forceinline=True, error_model="numpy")
@@ -289,14 +331,45 @@ def single_log1p(x: float) -> float:
 def single_log1p_unit(x: float) -> float:
     """log(1 + x) for 0 ≤ x ≤ 1: 2 artanh s, s = x/(2 + x)."""
     s = x / (f32(2.0) + x)
-    return s * single_log1p_unit_polynomial(s * s)
+    square = s * s
+    return single_fma(s, square * single_log1p_unit_polynomial(square), s + s)
 
 
 @numba.njit(forceinline=True, error_model="numpy")
 def single_erfcx(u: float) -> float:
-    """exp(u²)·erfc(u) for 0 ≤ u ≤ 10³⁷; beyond, as there."""
-    v = f32(1e37) if u > f32(1e37) else u
-    return single_erfcx_polynomial((v - f32(4.0)) / (v + f32(4.0))) / single_fma(2.0, v, 1.0)
+    """exp(u²)·erfc(u) for 0 ≤ u ≤ 16; a factor exp(−u²) is 0 beyond."""
+    s = u * u
+    t = s * u
+    p, q = single_erfcx_above(u, s, t)
+    v, w = single_erfcx_below(u, s, t)
+    return single_fma(p, t, q) / single_fma(v, t, w)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def single_split_erfcx(u: float) -> tuple[float, float]:
+    """exp(u²)·erfc(u) = P/Q for 0 ≤ u ≤ 16 as high + low: what is rounded last is made up for."""
+    s = u * u
+    t = s * u
+    return single_split_quotient(t, single_erfcx_above(u, s, t), single_erfcx_below(u, s, t))
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def single_split_root_two_erfcx(a: float) -> tuple[float, float]:
+    """The same for exp(a²/2)·erfc(a/√2), twice the normal distribution's tail over exp(−a²/2), for 0 ≤ a ≤ 22.6."""
+    s = a * a
+    t = s * a
+    return single_split_quotient(t, single_root_two_erfcx_above(a, s, t), single_root_two_erfcx_below(a, s, t))
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def single_split_quotient(t: float, p: tuple[float, float], q: tuple[float, float]) -> tuple[float, float]:
+    """(p₀t + p₁)/(q₀t + q₁) as high + low."""
+    above, below = single_fma(p[0], t, p[1]), single_fma(q[0], t, q[1])
+    inverse = f32(1.0) / below
+    rest = single_fma(-inverse, single_fma(q[0], t, q[1] - below), single_fma(-inverse, below, 1.0))
+    value = above * inverse
+    missed = single_fma(single_fma(p[0], t, p[1] - above), inverse, single_fma(above, inverse, -value))
+    return value, single_fma(value, rest, missed)
 
 
 @numba.njit(forceinline=True, error_model="numpy")

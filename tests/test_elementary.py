@@ -20,7 +20,7 @@ from backproof.numerics.targets.numba_cpu import COMPOSED, prepared
 from backproof.theory.arithmetic import DOUBLE, SHORT, SINGLE, fused
 from backproof.theory.lowering import Builder, lower
 from backproof.theory.minimax import POLYNOMIALS, coefficients
-from backproof.theory.rational_minimax import RATIONALS, all_positive, rational_coefficients
+from backproof.theory.rational_minimax import ERFCX_HELD, RATIONALS, all_positive, rational_coefficients
 from backproof.theory.symbols import x
 
 
@@ -60,8 +60,21 @@ def _coefficients_in(function):
 
 
 def _written_rational(name):
+    if name.endswith("_single"):
+        base, parts = f"single_{name.removesuffix('_single')}", ("above", "below")
+        return tuple(_descending(getattr(elementary_single, f"{base}_{part}")) for part in parts)
     base = f"short_{name.removesuffix('_short')}"
     return tuple(_coefficients_in(getattr(elementary, f"{base}_{part}")) for part in ("above", "below"))
+
+
+def _descending(function):
+    """The numbers in the source of p·t + q, its powers in threes: p's, then q's, each before those of lower powers."""
+    body = inspect.getsource(function.py_func).split('"""')[2]
+    found = [float(number) for number in re.findall(r"\d+\.\d+", body)]
+    first, last = found[:-3], found[-3:]
+    if len(first) == 2:  # p = c₄u + c₃
+        return tuple(reversed(first + last))
+    return (*reversed(last), first[1], first[0], first[2])  # p = c₅s + (c₄u + c₃)
 
 
 # ---------------------------------------------------------------------------------------------------------- polynomials
@@ -244,7 +257,8 @@ def _float32_points(name):
         points = POINTS[name].astype(np.float32)
     if name in ("exp", "expm1"):
         points = np.concatenate([points[np.abs(points) < 80], rng.uniform(-103, 88, 2000).astype(np.float32)])
-    return points[(np.abs(points) < 1e37) & ((points > 0) | (name not in ("log", "erfcx")))]
+    largest = float(ERFCX_HELD) if name == "erfcx" else 1e37  # a factor exp(−u²) is 0 beyond
+    return points[(np.abs(points) <= largest) & ((points > 0) | (name not in ("log", "erfcx")))]
 
 
 @pytest.mark.parametrize("name", elementary.FUNCTIONS)

@@ -32,6 +32,8 @@ class Arithmetic:
     #: half-widths tried for a local polynomial at a root: outside, as many digits are lost as it is narrow
     radii_at_roots: tuple[Fraction, ...]
     lift: int = 0
+    #: wider ones, tried first where what is outside rounds often
+    wide_radii: tuple[Fraction, ...] = ()
     fused: bool = False
     #: every finite input is below 2 to this power, if the steps have room for powers of it
     inputs: int | None = None
@@ -42,6 +44,11 @@ class Arithmetic:
     def compensated(self) -> bool:
         """Whether the results want every digit that the floats have."""
         return self.digits == self.wanted and not self.paired
+
+    @property
+    def lean(self) -> bool:
+        """Whether a few roundings are allowed and every step costs: forms with fewer of both are preferred."""
+        return self.compensated and self.digits == 24
 
     @property
     def tolerance(self) -> int:
@@ -96,6 +103,7 @@ SINGLE = Arithmetic(
     near_underflow=75,
     far=2**12,
     radii_at_roots=(Fraction(1, 4), Fraction(1, 16)),
+    wide_radii=(Fraction(3, 4), Fraction(1, 2)),
     lift=96,
     fused=True,
 )

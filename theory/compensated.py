@@ -9,6 +9,7 @@ exactly.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -102,6 +103,8 @@ def plus(b: Builder, pair: Pair, other: Pair) -> Pair:
 def polynomial(b: Builder, terms: dict[int, sympy.Expr], a: int, arithmetic: Arithmetic) -> Pair:
     """Σ terms[degree]·a**degree (every degree at least 1) by Horner's rule, as a pair where errors matter."""
     compensate = arithmetic.compensated
+    if arithmetic.lean and all(enclose(c, {}, digits=20) > 0 for c in terms.values()):
+        return _positive_polynomial(b, terms, a, arithmetic)
     total: Pair | None = None
     degrees = sorted(terms, reverse=True)
     for degree, below in zip(degrees, [*degrees[1:], 0], strict=True):
@@ -116,6 +119,32 @@ def polynomial(b: Builder, terms: dict[int, sympy.Expr], a: int, arithmetic: Ari
     return total
 
 
+def _positive_polynomial(b: Builder, terms: dict[int, sympy.Expr], a: int, arithmetic: Arithmetic) -> Pair:
+    """The same for positive terms and a ≥ 0 in fewer steps: the last product before a sum and the sum are one.
+
+    Of a coefficient c that is added the first 12 bits alone enter hi, so that c − hi is exact.
+    """
+    degrees = sorted(terms, reverse=True)
+    total = constant_pair(b, terms[degrees[0]], arithmetic)
+    for degree, below in zip(degrees, [*degrees[1:], 0], strict=True):
+        for _ in range(degree - below - bool(below)):
+            total = product(b, total, a, arithmetic)
+        if below:
+            short = _first_bits(nearest_float(terms[below], arithmetic), 12)
+            start = b.constant(sympy.Rational(short.numerator, short.denominator))
+            hi = b.op("fma", total.hi, a, start)
+            lo = b.op("fma", total.hi, a, b.op("sub", start, hi))
+            lo = b.op("add", lo, b.constant(terms[below] - b.value_of(start)))
+            total = Pair(hi, lo if total.lo is None else b.op("fma", total.lo, a, lo))
+    return total
+
+
+def _first_bits(value: Fraction, count: int) -> Fraction:
+    """A positive number cut off after so many bits."""
+    unit = Fraction(2) ** (math.frexp(float(value))[1] - count)
+    return value // unit * unit
+
+
 def exp_of_minus(b: Builder, pair: Pair) -> int:
     """exp(−(hi + lo))."""
     return _with_rest(b, b.op("exp", b.op("neg", pair.hi)), pair)
@@ -125,6 +154,53 @@ def lifted_exp_of_minus(b: Builder, pair: Pair, arithmetic: Arithmetic) -> int:
     """2ᴸ·exp(−(hi + lo)), hi ≥ 0: normal where the exponential itself is not."""
     lift = b.constant(arithmetic.lift)
     return _with_rest(b, b.op("lifted_exp", b.op("neg", pair.hi), lift), pair)
+
+
+@dataclass(frozen=True)
+class Split:
+    """2ᴸ·exp(−Q) as high·(1 + low), high a power of two: a product with it rounds once (:meth:`times`)."""
+
+    both: int
+    high: int
+    low: int
+
+    def times(self, b: Builder, factor: int, small: int | None = None, rest: int | None = None) -> int:
+        """(factor + rest)·(1 + small)·high·(1 + low): the product with a power of two is exact."""
+        if b.value_of(factor) == 1 and small is None:
+            return b.op("split_value", self.both)
+        low = self.low
+        if small is not None:
+            low = b.op("fma", small, b.op("add", b.constant(1), low), low)
+        if rest is not None:
+            return b.op("mul", b.op("add", factor, b.op("fma", low, factor, rest)), self.high)
+        scaled = b.op("mul", factor, self.high)
+        return b.op("fma", low, scaled, scaled)
+
+    def lowered(self, b: Builder, arithmetic: Arithmetic) -> Split:
+        """Without 2ᴸ."""
+        return Split(self.both, lowered(b, self.high, arithmetic), self.low)
+
+
+def product_rest(b: Builder, place: int) -> int | None:
+    """What a product misses by being rounded; None for one with a power of two, and another step."""
+    node = b.nodes[place]
+    if node.operation != "mul" or any(_is_power_of_two(b.value_of(o)) for o in node.operands):
+        return None
+    return b.op("fma", *node.operands, b.op("neg", place))
+
+
+def scaled_up(b: Builder, place: int, small: int, rest: int | None) -> int:
+    """(place + rest)·(1 + small), rounded once."""
+    if rest is None:
+        return b.op("fma", place, small, place)
+    return b.op("add", place, b.op("fma", place, small, rest))
+
+
+def split_exp_of_minus(b: Builder, pair: Pair, arithmetic: Arithmetic) -> Split:
+    """2ᴸ·exp(−(hi + lo)), hi ≥ 0, in two parts."""
+    rest = b.constant(0) if pair.lo is None else pair.lo
+    both = b.op("split_decay", pair.hi, rest, b.constant(arithmetic.lift))
+    return Split(both, b.op("split_high", both), b.op("split_low", both))
 
 
 def lowered(b: Builder, place: int, arithmetic: Arithmetic) -> int:

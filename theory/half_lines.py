@@ -8,7 +8,9 @@ last.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from fractions import Fraction
 from functools import lru_cache, reduce
 from typing import Any
@@ -21,11 +23,16 @@ from . import compensated
 from .arithmetic import Arithmetic
 from .decaying import Exponential, HalfLine, a, sign_of_all, terms_of
 from .enclosures import enclose, exact_value
-from .lowering import Builder, Lowering
+from .lowering import Builder, Lowering, Rest
+from .ranges import reach
 from .sign_changes import last_reach
 
 #: Below this exponent exp(−Q) − 1 needs expm1; above, the exponential that is there anyway is small enough.
 ALMOST_LOG_2 = sympy.Rational(45, 64)
+#: Where steps count, a product of more roundings than this is multiplied by its exponential without another one.
+MOST_ROUNDINGS = 5
+#: Those of an elementary function.
+_ROUNDINGS = {"split_decay": 0, "split_value": 1, "split_erfcx": 4, "log1p": 3, "sqrt": 1}
 
 
 class HalfLineLowering:
@@ -49,6 +56,16 @@ class HalfLineLowering:
     ) -> None:
         self.b, self.line, self.arithmetic, self.place, self.whole = b, line, arithmetic, place, whole
         self.suspicious: list[Expr] = []
+        #: denominators (their errors known) that another half-line shares, in place of this one's own
+        self.totals: dict[Any, compensated.Pair] = {}
+        #: whether what was lowered rounds so often that a polynomial at a root should reach far
+        self.careful = False
+        #: steps whose roundings are taken back later, and what some steps miss by being rounded
+        self._exact: set[int] = set()
+        self._rests: dict[int, int] = {}
+        #: what is still to be multiplied in: 1 + each
+        self._small: list[int] = []
+        self._care, self._wants_care = False, False
         if line.far and arithmetic.inputs is not None and border == Integer(2) ** arithmetic.inputs:
             self.base = b.constant(0)  # only ∞ is there
         elif line.far:
@@ -78,7 +95,16 @@ class HalfLineLowering:
         return t.end if t.end.is_finite else last_reach(t.terms, self.arithmetic.gone)
 
     def element(self, e: Any) -> int:
-        """The place of an element of the field."""
+        """The place of an element of the field; where steps count, lowered again with care if it rounds too often."""
+        before, self._care, self._small = len(self.suspicious), False, []
+        place = self._element(e)
+        if self._wants_care:
+            del self.suspicious[before:]
+            self.careful, self._care, self._wants_care, self._small = True, True, False, []
+            place = self._element(e)
+        return place
+
+    def _element(self, e: Any) -> int:
         if e == 0:
             return self.b.constant(0)
         e = self._without_differences_of_roots(e)
@@ -87,7 +113,8 @@ class HalfLineLowering:
         powers = self._decay_powers(above, below)
         held = bool(powers) or not self.line.exponentials
         sums = [(f, k) for f, k in above if len(f.terms()) > 1]
-        if self.arithmetic.paired and len(sums) == 1 and sums[0][1] == 1 and self._is_plain_sum(sums[0][0]):
+        merges = self.arithmetic.paired or self.arithmetic.lean
+        if merges and len(sums) == 1 and sums[0][1] == 1 and self._is_plain_sum(sums[0][0]):
             tops, scale, below_scale = [self._scaled_sum(sums[0][0], scale / below_scale, held)], Integer(1), Integer(1)
         else:
             tops = [self.b.power(self.factor(f, held), k) for f, k in sums]
@@ -104,6 +131,8 @@ class HalfLineLowering:
         core = self._quotient(lift * scale / below_scale, tops, singles, self._bottoms(below, held))
         if core is not None and lift != 1:  # powers of 1/a: only the last product may be subnormal
             core = compensated.lowered(self.b, core, self.arithmetic)
+        if self.arithmetic.lean:
+            return self._corrected_last(core, corrected, held, powers)
         return self._times_decay(self._corrected(core, corrected, held), powers)
 
     def _is_plain_sum(self, factor: Any) -> bool:
@@ -114,13 +143,58 @@ class HalfLineLowering:
         if self._mixed_signs(factor):
             self.suspicious.append(self._as_expression(factor))
         self._scale = scale
-        place = self._nested(factor.terms(), 0, held)
+        place = self._sum_with_rest(factor.terms(), held) if self._care else None
+        if place is None:
+            place = self._nested(factor.terms(), 0, held)
         self._scale = Integer(1)
         return place
 
+    def _sum_with_rest(self, terms: list[Any], held: bool) -> int | None:
+        """p + a·q with what this sum and that of q miss; None where q decays: Horner's rule loses less there."""
+        b, index = self.b, self._symbols.index(self.line.base)
+        decaying = [self._symbols.index(s) for s in self._decaying]
+        p = [t for t in terms if not t[0][index]]
+        q = [((*m[:index], m[index] - 1, *m[index + 1 :]), c) for m, c in terms if m[index]]
+        if not p or not q or not held or any(m[i] for m, _ in q for i in decaying):
+            return None
+        factor, start, slope = self.generator(self.line.base), self._nested(p, 0, held), self._sum_with_rest(q, True)
+        slope = self._nested(q, 0, True) if slope is None else slope
+        place = b.op("fma", factor, slope, start)
+        rest = b.op("fma", factor, slope, b.op("sub", start, place))
+        for known, times in ((self._rest(start), None), (self._rest(slope), factor)):
+            if known is not None:
+                rest = b.op("add", rest, known) if times is None else b.op("fma", known, times, rest)
+        self._rests[place] = rest
+        return place
+
+    def _rest(self, place: int) -> int | None:
+        """What a step misses by being rounded, as far as it is known: of products, and of some sums."""
+        b, node = self.b, self.b.nodes[place]
+        if node.operation == "constant":
+            near = compensated.nearest_float(node.leaf, self.arithmetic)
+            near = sympy.Rational(near.numerator, near.denominator)
+            return None if near == node.leaf else b.constant(Rest(node.leaf, near))
+        if place in self._rests or node.operation != "mul":
+            return self._rests.get(place)
+        total = compensated.product_rest(b, place)
+        for factor, other in (node.operands, node.operands[::-1]):
+            rest = self._rest(factor)
+            if rest is not None:
+                total = b.op("mul", rest, other) if total is None else b.op("fma", rest, other, total)
+        return total
+
+    def corrected(self, e: Any) -> list[tuple[Any, compensated.Pair]]:
+        """The denominators of an element whose rounding errors are taken back, and their places."""
+        above, below = (self._factors(part)[1] for part in (e.numer, e.denom))
+        held = bool(self._decay_powers(above, below)) or not self.line.exponentials
+        return [(f, self._with_error(f, held)) for f, k in below if self._is_corrected(f, k)]
+
     def _is_corrected(self, factor: Any, k: int) -> bool:
         """Whether a denominator's rounding error counts more than once and can be known."""
-        if k < 2 or not self.arithmetic.compensated or not self.line.exponentials or _single(factor):
+        lean = self.arithmetic.lean
+        if k < 2 - lean or not self.arithmetic.compensated or _single(factor):
+            return False
+        if not self.line.exponentials and (self.line.far or not lean):
             return False
         return any(not any(t[0]) for t in factor.terms())
 
@@ -144,13 +218,32 @@ class HalfLineLowering:
     def _with_error(self, factor: Any, held: bool) -> compensated.Pair:
         """The sum of a factor's constant and its other terms, and the rounding error of that sum."""
         b = self.b
+        if factor in self.totals:
+            return self.totals[factor]
         constant = self._constant_of([t for t in factor.terms() if not any(t[0])])
         terms = [t for t in factor.terms() if any(t[0])]
+        if self.arithmetic.lean and constant == 1 and (split := self._split_of(terms)):
+            return split
         rest = self._nested(terms, 0, held)
+        if self.arithmetic.lean and constant.is_Integer and b.nodes[rest].operation == "mul":
+            factors = b.nodes[rest].operands  # c − hi is exact: the larger one is a multiple of the other's last digit
+            hi = b.op("fma", *factors, b.constant(constant))
+            return compensated.Pair(hi, b.op("fma", *factors, b.op("sub", b.constant(constant), hi)))
         if self.arithmetic.fused and self._is_below(terms, abs(constant)):
             hi = b.op("add", rest, b.constant(constant))
             return compensated.Pair(hi, b.op("sub", rest, b.op("sub", hi, b.constant(constant))))
         return compensated.plus(b, compensated.Pair(rest, None), compensated.Pair(b.constant(constant), None))
+
+    def _split_of(self, terms: list[Any]) -> compensated.Pair | None:
+        """1 + T from the parts of T, whose own rounding would count beside a factor T that is not rounded."""
+        b = self.b
+        for t, pair in zip(self.line.exponentials, self._pairs, strict=True):
+            if terms == self.line.element_of[t.symbol].numer.terms():
+                split = compensated.split_exp_of_minus(b, pair, self.arithmetic).lowered(b, self.arithmetic)
+                hi = b.op("fma", split.low, split.high, b.op("add", b.constant(1), split.high))
+                rest = b.op("add", b.op("sub", b.constant(1), hi), split.high)  # exact, also of a high below an ulp of 1
+                return compensated.Pair(hi, b.op("fma", split.low, split.high, rest))
+        return None
 
     def _is_below(self, terms: list[Any], bound: Expr) -> bool:
         """Whether these terms add up to less than ``bound`` because their decaying quantities are at most 1."""
@@ -250,6 +343,8 @@ class HalfLineLowering:
     def _quotient(self, scale: Expr, tops: list[int], singles: list[int], below: list[int]) -> int | None:
         """scale·tops/below·singles, in the order that neither overflows nor underflows early; None for 1."""
         b = self.b
+        if self.arithmetic.lean and self.whole and not tops and not below and len(singles) == 1:
+            return self._scaled(scale, singles[0])
         if not tops and singles and scale in (1, -1):
             first, *singles = singles
             tops = [first if scale == 1 else b.op("neg", first)]
@@ -271,6 +366,17 @@ class HalfLineLowering:
             assert total is not None
             total = b.op("mul", total, place)
         return total
+
+    def _scaled(self, scale: Expr, place: int) -> int:
+        """scale·v rounded once, so that it overflows where it must: both parts of the constant have its sign."""
+        b = self.b
+        near = compensated.nearest_float(scale, self.arithmetic)
+        if abs(near) > abs(scale):
+            near = self.arithmetic.nearest(near * (1 - Fraction(1, 2**self.arithmetic.digits)))
+        hi = sympy.Rational(near.numerator, near.denominator)
+        if hi == scale:
+            return b.op("mul", b.constant(scale), place)
+        return b.op("fma", b.constant(hi), place, b.op("mul", b.constant(scale - hi), place))
 
     def _times_decay(self, core: int | None, powers: Mapping[sympy.Symbol, int]) -> int:
         b = self.b
@@ -294,6 +400,55 @@ class HalfLineLowering:
         for factor in (core, b.power(self.generator(symbol), k - 1) if k > 1 else None):
             total = total if factor is None else b.op("mul", factor, total)
         return compensated.lowered(b, total, self.arithmetic)
+
+    def _corrected_last(
+        self, core: int | None, below: list[tuple[Any, int]], held: bool, powers: Mapping[sympy.Symbol, int]
+    ) -> int:
+        """core·Π r^k·Tᵏ, where r = 1/hi of a denominator hi + lo: what r misses is made up for in the last step."""
+        b = self.b
+        grows = core is not None and max(map(abs, reach(b.nodes, core))) == math.inf
+        for factor, k in below:
+            inverse, error = self._inverse(self._with_error(factor, held))
+            power, share = b.power(inverse, k), b.op("mul", b.constant(k), error)
+            if grows:  # ∞·0 would be no number
+                power = b.op("fma", power, share, power)
+            else:
+                self._exact.add(inverse)
+                self._small.append(share)
+            core = power if core is None else b.op("mul", core, power)
+        small = reduce(lambda p, q: b.op("add", p, q), self._small) if self._small else None
+        self._wants_care = not self._care and core is not None and roundings(b, core, self._exact) > MOST_ROUNDINGS
+        rest = self._rest(core) if self._care and core is not None and not grows else None
+        if len(powers) == 1 and min(powers.values()) > 0:
+            return self._split_last(core, small, rest, *next(iter(powers.items())))
+        if core is not None and small is not None:
+            core = compensated.scaled_up(b, core, small, rest)
+        elif core is not None and rest is not None:
+            core = b.op("add", core, rest)
+        return self._times_decay(core, powers)
+
+    def _inverse(self, total: compensated.Pair) -> tuple[int, int]:
+        """r = 1/hi rounded, and ρ of 1/(hi + lo) = r(1 + ρ)."""
+        b = self.b
+        assert total.lo is not None
+        inverse = b.op("div", b.constant(1), total.hi)
+        minus = b.op("neg", inverse)
+        return inverse, b.op("fma", minus, total.lo, b.op("fma", minus, total.hi, b.constant(1)))
+
+    def _split_last(
+        self, core: int | None, small: int | None, rest: int | None, symbol: sympy.Symbol, k: int
+    ) -> int:
+        """(core + rest)·(1 + small)·(2ᴸTᵏ)·2⁻ᴸ with one rounding before the last product; core·Tᵏ where that could overflow."""
+        b, arithmetic = self.b, self.arithmetic
+        split = compensated.split_exp_of_minus(b, self._exponent(symbol, Integer(k)), arithmetic)
+        core = b.constant(1) if core is None else core
+        tail = compensated.lowered(b, split.times(b, core, small, rest), arithmetic)
+        if max(map(abs, reach(b.nodes, core))) < Integer(2) ** (arithmetic.range[1] - arithmetic.lift - 2):
+            return tail
+        whole = split.lowered(b, arithmetic).times(b, core, small, rest)
+        terms = next(t.terms for t in self.line.exponentials if t.symbol == symbol)
+        border = _reach({d: abs(c) for d, c in terms.items()}, sympy.Rational(arithmetic.near_underflow, k))
+        return b.op("select", b.op("lt", b.constant(border), self.base), tail, whole)
 
     def _exp_of(self, symbol: sympy.Symbol, k: Expr) -> int:
         """exp(−kQ), the power Tᵏ computed as an exponential of its own."""
@@ -330,6 +485,9 @@ class HalfLineLowering:
         if symbol == line.base:
             return self.base if held else self.place
         for t, pair in zip(line.exponentials, self._pairs, strict=True):
+            if t.symbol == symbol and self.arithmetic.lean:
+                split = compensated.split_exp_of_minus(b, pair, self.arithmetic)
+                return compensated.lowered(b, split.times(b, b.constant(1)), self.arithmetic)
             if t.symbol == symbol and self.arithmetic.fused:
                 return compensated.lowered(
                     b, compensated.lifted_exp_of_minus(b, pair, self.arithmetic), self.arithmetic
@@ -337,6 +495,13 @@ class HalfLineLowering:
             if t.symbol == symbol:
                 return compensated.exp_of_minus(b, pair)
         for argument, known in line.scaled.items():
+            if known == symbol and self.arithmetic.lean:
+                both = b.op("split_erfcx", self._in_a(argument))
+                value = b.op("split_high", both)
+                if not self._care:
+                    return value
+                self._rests[value] = b.op("split_low", both)
+                return value
             if known == symbol:
                 return b.op("erfcx", self._in_a(argument))
         if symbol in line.increments:
@@ -401,6 +566,9 @@ class HalfLineLowering:
         for t, pair in zip(self.line.exponentials, self._pairs, strict=True):
             if powers == {t.symbol: 1}:
                 b = self.b
+                if self.arithmetic.lean:
+                    split = compensated.split_exp_of_minus(b, pair, self.arithmetic).lowered(b, self.arithmetic)
+                    return b.op("fma", split.low, split.high, b.op("sub", split.high, b.constant(1)))
                 if self.arithmetic.fused:
                     return self._shifted_expm1(b.op("decaying_expm1", b.op("neg", pair.hi)), pair)
                 small = self._shifted_expm1(b.op("expm1", b.op("neg", pair.hi)), pair)
@@ -535,6 +703,22 @@ class HalfLineLowering:
 
     def _horner(self, terms: Mapping[int, Expr], place: int) -> int:
         return self._horner_places({d: self.b.constant(c) for d, c in terms.items()}, place)
+
+
+def roundings(b: Builder, place: int, exact: AbstractSet[int] = frozenset()) -> int:
+    """How many roundings, about, the relative error of a step adds up: of a sum, those of its worst term."""
+    if place in exact:
+        return 0
+    node = b.nodes[place]
+    counts = [roundings(b, o, exact) for o in node.operands]
+    match node.operation:
+        case "mul" | "div":
+            return sum(counts) + 1
+        case "add" | "sub":
+            return max(counts) + 1
+        case "fma":
+            return max(counts[0] + counts[1], counts[2]) + 1
+    return _ROUNDINGS.get(node.operation, max(counts, default=0))
 
 
 @lru_cache(maxsize=256)

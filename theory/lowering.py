@@ -90,6 +90,11 @@ OPERATIONS: dict[str, Operation] = {
         Operation("pow", 2, lambda a, b: a**b, safe=1),
         Operation("exp", 1, lambda a: a.exp(), safe=0),
         Operation("lifted_exp", 2, lambda a, lift: a.exp() * arb(2) ** lift),  # of an argument known to be at most 0
+        # exp(−a − rest) for a ≥ 0 as high·(1 + low), the high part lifted
+        Operation("split_decay", 3, _pair_of(lambda a, rest, lift: (-a - rest).exp() * arb(2) ** lift)),
+        # a scaled complementary error function as high + low, and that of a/√2
+        Operation("split_erfcx", 1, _pair_of(lambda a: (a * a).exp() * a.erfc())),
+        Operation("split_root_two_erfcx", 1, _pair_of(lambda a: (a * a / 2).exp() * (a / arb(2).sqrt()).erfc())),
         Operation("decaying_expm1", 1, lambda a: a.expm1()),  # likewise
         Operation("expm1", 1, lambda a: a.expm1(), safe=0),
         Operation("log", 1, lambda a: a.log(), safe=1),
@@ -130,6 +135,9 @@ OPERATIONS: dict[str, Operation] = {
         Operation("high", 1, lambda pair: pair[0]),
         Operation("low", 1, lambda pair: pair[1]),
         Operation("exponent", 1, lambda parts: parts[2]),
+        Operation("split_high", 1, lambda pair: pair[0]),
+        Operation("split_low", 1, lambda pair: pair[1]),
+        Operation("split_value", 1, lambda pair: pair[0]),  # high·(1 + low)
         Operation("within", 2, lambda a, bound: a),  # |a| ≤ bound is known; no target prints it
         Operation("with_rest", 2, lambda a, rest: a + rest),  # unevaluated: likewise
         Operation("select", 3),  # condition, value where true, value where false
@@ -200,10 +208,13 @@ class Program:
 
 
 class Rest(sympy.Function):  # type: ignore[misc]
-    """What a float misses of an exact constant: printed as a number, 0 where the constant itself is exact."""
+    """What a float misses of an exact constant: printed as a number, 0 where the constant itself is exact.
+
+    A second argument is the float, where it is not the nearest one of float64.
+    """
 
     def __neg__(self) -> Rest:
-        return Rest(-self.args[0])
+        return Rest(*(-part for part in self.args))
 
 
 def constant_ball(value: sympy.Expr) -> arb:

@@ -29,6 +29,18 @@ def interval(node: Node, operands: Sequence[Interval]) -> Interval:
     return EVERYTHING if known is None else known(*operands)
 
 
+def reach(nodes: Sequence[Node], place: int) -> Interval:
+    """Between what a step of a program lies, given the steps before it."""
+    known: dict[int, Interval] = {}
+
+    def of(place: int) -> Interval:
+        if place not in known:
+            known[place] = interval(nodes[place], [of(o) for o in nodes[place].operands])
+        return known[place]
+
+    return of(place)
+
+
 def _near(node: Node) -> float:
     if isinstance(node.leaf, Rest):
         return 0.0
@@ -94,8 +106,13 @@ _RANGES: dict[str, Callable[..., Interval]] = {
     "exp": _exponential,
     "lifted_exp": _exponential,
     "decaying_expm1": lambda p: (-1.0, 0.0),
+    "split_decay": lambda p, rest, lift: _exponential((-p[1], -p[0]), lift),
+    "split_high": lambda p: (p[0] / 1.5, p[1] * 1.5),
+    "split_low": lambda p: (-0.3, 0.42),
+    "split_value": lambda p: p,
     "erf": lambda p: (-1.0, 1.0),
     "erfcx": lambda p: (0.0, 1.0 if p[0] >= 0 else math.inf),
+    "split_erfcx": lambda p: (0.0, 1.0 if p[0] >= 0 else math.inf),
     "log1p": _log1p,
     "atan": lambda p: (-1.6, 1.6),
     "sin": lambda p: (-1.0, 1.0),

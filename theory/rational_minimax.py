@@ -18,6 +18,7 @@ import flint
 import sympy
 from flint import arb, arb_mat, arb_poly, arb_series
 
+from .arithmetic import DOUBLE, SINGLE, Arithmetic
 from .enclosures import taylor
 from .errors import Unsupported
 from .minimax import ERFCX_FAR, ERFCX_TERMS, POINTS_PER_COEFFICIENT, PRECISION, ROUNDS, _ball, _cells, _exchange, _worst
@@ -27,13 +28,15 @@ from .symbols import x
 ERF_SATURATED = Fraction(5)
 #: As good as ∞ to the exchange; the proof reaches ∞.
 ERFCX_LAST = Fraction(2**40)
+#: exp(−u²) of it is 0 in float32, and a factor of whatever erfcx(u) is for there.
+ERFCX_HELD = Fraction(16)
 
 Coefficients = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @dataclass(frozen=True)
 class Rational:
-    """P/Q ≈ ``target`` on [``low``, ``high``] with the least relative error, Q(0) = 1.
+    """P/Q ≈ ``target`` on [``low``, ``high``] with the least relative error, Q(0) = ``scale``.
 
     Points are spread evenly in (v − ``centre``)/(v + ``centre``).
     """
@@ -47,10 +50,14 @@ class Rational:
     #: the relative error that is proven, as a power of two
     proven_bits: int
     error: Callable[[Coefficients], arb]
+    #: what the coefficients are rounded to
+    arithmetic: Arithmetic = DOUBLE
+    #: Q(0) as rounded: another one than 1 may be kinder to the other coefficients
+    scale: Fraction = Fraction(1)
 
 
 def rational_coefficients(row: Rational) -> Coefficients:
-    """(P, Q), constants first, rounded to float64."""
+    """(P, Q), constants first, rounded to the row's floats."""
     above, below = row.degrees
     count = above + below + 2
     with flint.ctx.workprec(PRECISION):
@@ -63,7 +70,11 @@ def rational_coefficients(row: Rational) -> Coefficients:
             nodes, largest = _exchange([point for point, _ in grid], errors, count)
             if abs(largest) < abs(level) * (1 + arb(2) ** -7):
                 break
-        return tuple(float(p[k].mid()) for k in range(above + 1)), tuple(float(q[k].mid()) for k in range(below + 1))
+        return tuple(_rounded(row, p[k]) for k in range(above + 1)), tuple(_rounded(row, q[k]) for k in range(below + 1))
+
+
+def _rounded(row: Rational, coefficient: arb) -> float:
+    return float(row.arithmetic.nearest(float((coefficient * _ball(row.scale)).mid())))
 
 
 def _spread(row: Rational, count: int) -> list[arb]:
@@ -111,17 +122,21 @@ def _pair(p: arb_series, fq: arb_series, order: int) -> _Pair:
     return [p[k] for k in range(order + 1)], [fq[k] for k in range(order + 1)]
 
 
-def _polynomials(rounded: Coefficients) -> tuple[arb_poly, arb_poly]:
-    return arb_poly([arb(c) for c in rounded[0]]), arb_poly([arb(c) for c in rounded[1]])
+def _polynomials(rounded: Coefficients, scale: arb | int = 1) -> tuple[arb_poly, arb_poly]:
+    """P and Q as polynomials in v/scale."""
+    above, below = (arb_poly([arb(c) * arb(scale) ** k for k, c in enumerate(part)]) for part in rounded)
+    return above, below
 
 
-def _erfcx_error(rounded: Coefficients) -> arb:
-    """|P/Q − erfcx|/erfcx on [0, ∞): in u up to 8, by the asymptotic series in 1/u beyond."""
+def _erfcx_error(rounded: Coefficients, scale: arb | int = 1, last: Fraction | None = None) -> arb:
+    """|P/Q − erfcx|/erfcx on [0, last], else [0, ∞): in u up to 8, by the asymptotic series in 1/u beyond; P and Q in
+    scale·u."""
     with flint.ctx.workprec(PRECISION):
-        p, q = _polynomials(rounded)
+        p, q = _polynomials(rounded, scale)
         turn = Fraction(ERFCX_FAR)
         near = _worst(_cells(Fraction(0), turn, 256), lambda u, n: _near(p, q, u, n))
-        return near.max(_worst(_cells(Fraction(0), 1 / turn, 64), lambda v, n: _far(p, q, v, n), _left_out(q)))
+        end = Fraction(0) if last is None else 1 / last
+        return near.max(_worst(_cells(end, 1 / turn, 64), lambda v, n: _far(p, q, v, n), _left_out(q)))
 
 
 def _near(p: arb_poly, q: arb_poly, u: arb, order: int) -> _Pair:
@@ -181,6 +196,21 @@ def _erf_in_square(s: arb) -> arb:
     return root.erf() / root
 
 
+def _held_erfcx_error(rounded: Coefficients) -> arb:
+    """|P/Q − erfcx|/erfcx on [0, ERFCX_HELD]."""
+    return _erfcx_error(rounded, last=ERFCX_HELD)
+
+
+def _root_two_erfcx_error(rounded: Coefficients) -> arb:
+    """|P/Q − erfcx(a/√2)|/erfcx(a/√2) for a/√2 in [0, ERFCX_HELD]."""
+    with flint.ctx.workprec(PRECISION):
+        return _erfcx_error(rounded, arb(2).sqrt(), ERFCX_HELD)
+
+
+def _root_two_erfcx(a: arb) -> arb:
+    return _erfcx(a / arb(2).sqrt())
+
+
 def _erfcx(u: arb) -> arb:
     """The function; far out, where Arb's product would be 0·∞, its asymptotic series."""
     if u < 40:
@@ -192,12 +222,19 @@ def _erfcx(u: arb) -> arb:
     return total / (u * arb.pi().sqrt())
 
 
-#: What :mod:`backproof.numerics.elementary` divides, for results of 24 bits.
+#: What :mod:`backproof.numerics.elementary` divides, for results of 24 bits; "single" ones in float32.
 RATIONALS: dict[str, Rational] = {
     row.name: row
     for row in (
         Rational(
             "erfcx_short", Fraction(0), ERFCX_LAST, (7, 8), 1, _erfcx, 39, _erfcx_error
+        ),
+        Rational(
+            "erfcx_single", Fraction(0), ERFCX_HELD, (4, 5), 1, _erfcx, 25, _held_erfcx_error, SINGLE, Fraction(13, 8)
+        ),
+        Rational(
+            "root_two_erfcx_single", Fraction(0), ERFCX_HELD * Fraction(181, 128), (4, 5), 1, _root_two_erfcx, 25,
+            _root_two_erfcx_error, SINGLE, Fraction(181, 128),
         ),
         Rational("erf_short", Fraction(1, 2**30), ERF_SATURATED**2, (8, 8), 4, _erf_in_square, 37, _erf_error),
     )

@@ -38,6 +38,7 @@ from .pairs import paired
 from .pieces import pieces
 from .proof import prove
 from .scaled_products import multiplied, scaled
+from .reflections import Reflection, reflected
 from .sign_changes import cut_pieces
 from .symbols import x
 from .table_lowering import lower_table
@@ -248,6 +249,8 @@ class _Assembly:
         degree = max((sum(p * w for p, w in zip(m, weights, strict=True)) for m in monomials), default=0)
         if most is not None and degree * most < self.arithmetic.range[1] - 100:
             return Integer(2) ** most
+        if self.arithmetic.lean:
+            return Integer(2) ** ((self.arithmetic.range[1] - 8) // max(degree, 2))
         return Integer(self.arithmetic.far)
 
     def _sided(
@@ -257,18 +260,70 @@ class _Assembly:
         sides = _sides(*span)
         zeros: list[Zero] = []
         places: dict[int, int] = {}
+        careful = False
         parity = _parity(forms[0][0], e) if len(sides) == 2 else 0
+        if self.arithmetic.lean and len(sides) == 2 and len(forms) == 1 and not parity:
+            reflection = reflected(forms[0][0], e)
+            if reflection is not None:
+                return self._reflected(name, e, span, forms[0], reflection)
+        shared: dict[Any, compensated.Pair] = {}
+        if self.arithmetic.lean and len(sides) == 2 and len(forms) == 1 and not parity:
+            shared = self._shared_denominator(e, *forms[0])
         for side in sides[:1] if parity else sides:
             at_side = []
             for line, options in forms:
                 lowering = HalfLineLowering(self.b, line, arithmetic=self.arithmetic, **options)
+                lowering.totals = shared
                 at_side.append(lowering.element(line.reduced(e.subs(x, side * a))))
+                careful |= lowering.careful
                 if not line.far:
                     zeros += self._zeros(lowering.suspicious, side)
             places[side] = at_side[0] if far is None else self.b.op("select", far, at_side[1], at_side[0])
         if parity:
             zeros += [z.mirrored() for z in zeros if z.position]
-        return self._patched(name, e, self._both(places, parity), zeros, span, parity)
+        return self._patched(name, e, self._both(places, parity), zeros, span, parity, careful)
+
+    def _reflected(
+        self, name: str, e: Expr, span: tuple[Expr, Expr], form: tuple[HalfLine, dict[str, Any]], r: Reflection
+    ) -> int:
+        """What decays, on both sides, and what the other side adds to it or takes it from."""
+        b, (line, options) = self.b, form
+        lowering = HalfLineLowering(b, line, arithmetic=self.arithmetic, **options)
+        place = lowering.element(line.reduced(e.subs(x, r.side * a)))
+        below = b.op("lt", self.x, b.constant(0))
+
+        def on_sides(at_side: Expr, beyond: Expr) -> int:
+            chosen = (at_side, beyond) if r.side == -1 else (beyond, at_side)
+            return b.op("select", below, *map(b.constant, chosen))
+
+        if r.degree:
+            away = self.x if r.side == -1 else b.op("neg", self.x)
+            added = b.op("mul", b.constant(r.coefficient), b.op("at_least", away, b.constant(0)))
+        else:
+            added = on_sides(Integer(0), r.coefficient)
+        node, scale = b.nodes[place], Integer(2) ** -self.arithmetic.lift
+        if r.sign == -1 and node.operation == "mul" and b.value_of(node.operands[1]) == scale:
+            place = b.op("mul", node.operands[0], on_sides(scale, -scale))
+        elif r.sign == -1:
+            place = b.op("mul", place, on_sides(Integer(1), Integer(-1)))
+        zeros = self._zeros(lowering.suspicious, r.side)
+        return self._patched(name, e, b.op("add", place, added), zeros, span, 0, lowering.careful)
+
+    def _shared_denominator(self, e: Expr, line: HalfLine, options: dict[str, Any]) -> dict[Any, compensated.Pair]:
+        """One denominator for both half-lines, each with its own numbers in it, so that one division serves them."""
+        b, found = self.b, []
+        for side in (-1, 1):
+            lowering = HalfLineLowering(b, line, arithmetic=self.arithmetic, **options)
+            factors = lowering.corrected(line.reduced(e.subs(x, side * a)))
+            if len(factors) != 1:
+                return {}
+            found += factors
+        (below, p), (above, q) = found
+        if below == above or p.lo is None or q.lo is None:
+            return {}
+        negative = b.op("lt", self.x, b.constant(0))
+        pair = compensated.Pair(b.op("select", negative, p.hi, q.hi), b.op("select", negative, p.lo, q.lo))
+        return {below: pair, above: pair}
 
     def _both(self, places: dict[int, int], parity: int) -> int:
         b = self.b
@@ -290,13 +345,23 @@ class _Assembly:
             found += [Zero.of(side, low, high) for low, high in _sign_changes(function, both=whole)]
         return found
 
-    def _patched(self, name: str, e: Expr, place: int, zeros: list[Zero], span: tuple[Expr, Expr], parity: int) -> int:
+    def _patched(
+        self,
+        name: str,
+        e: Expr,
+        place: int,
+        zeros: list[Zero],
+        span: tuple[Expr, Expr],
+        parity: int,
+        careful: bool = False,
+    ) -> int:
         """``place`` outside, proven polynomials around the zeros; one that cannot be proven is left out."""
+        radii = (*(self.arithmetic.wide_radii if careful else ()), *self.arithmetic.radii_at_roots)
         done: list[tuple[Fraction, Fraction]] = []
         for zero in zeros:
             if any(low <= zero.position <= high for low, high in done):
                 continue
-            patch = _fit(e, zero, span, parity, self.arithmetic) if len(done) < MOST_PATCHES else None
+            patch = _fit(e, zero, span, parity, self.arithmetic, radii) if len(done) < MOST_PATCHES else None
             if patch is not None:  # two may overlap: either holds there
                 done.append((patch.low, patch.high))
                 self.stable.patches.setdefault(name, []).append(patch)
@@ -327,6 +392,8 @@ class _Assembly:
         b = self.b
         if self.arithmetic.paired:
             return self._unevaluated(patch, y)
+        if self.arithmetic.lean:
+            return self._expanded(patch, y)
         d = b.op("sub", y, b.constant(_rational(patch.centre_rest)))
         z = b.op("mul", y, y) if patch.even else y
         first, *others = (b.constant(_rational(c)) for c in patch.coefficients)
@@ -337,6 +404,24 @@ class _Assembly:
         for _ in range(patch.multiplicity):
             total = b.op("mul", total, d)
         return total
+
+    def _expanded(self, patch: LocalPolynomial, y: int) -> int:
+        """The same in powers of y: the last sum, whose constant is f(c), rounds once where (y − rest)·P did twice.
+
+        Its constants are exact and rounded when printed.
+        """
+        b = self.b
+        first, rest, *others = patch.coefficients
+        coefficients, power = [first + rest, *others], patch.multiplicity
+        if patch.centre_rest != 0 and power == 1:
+            shifted = (p - patch.centre_rest * q for p, q in pairwise([*coefficients, Fraction(0)]))
+            coefficients, power = [-patch.centre_rest * coefficients[0], *shifted], 0
+        z = b.op("mul", y, y) if patch.even else y
+        *before, total = (b.constant(_rational(c)) for c in coefficients)
+        for coefficient in reversed(before):
+            total = b.op("add", b.op("mul", total, z), coefficient)
+        d = b.op("sub", y, b.constant(_rational(patch.centre_rest)))
+        return reduce(lambda p, q: b.op("mul", p, q), [d] * power, total)
 
     def _unevaluated(self, patch: LocalPolynomial, y: int) -> int:
         """The same for pairs: d = y − rest as it is, c₀ and the coefficients after it to all their digits.
@@ -469,9 +554,16 @@ def _sign_changes(function: Any, *, both: bool) -> list[tuple[Fraction, Fraction
 
 
 @lru_cache(maxsize=1024)
-def _fit(e: Expr, zero: Zero, span: tuple[Expr, Expr], parity: int, arithmetic: Arithmetic) -> LocalPolynomial | None:
+def _fit(
+    e: Expr,
+    zero: Zero,
+    span: tuple[Expr, Expr],
+    parity: int,
+    arithmetic: Arithmetic,
+    at_roots: tuple[Fraction, ...],
+) -> LocalPolynomial | None:
     """The widest proven polynomial at a zero that stays within the span; none where the arithmetic wants none."""
-    if not arithmetic.radii_at_roots:
+    if not at_roots:
         return None
     at_origin = zero.position == 0
     try:
@@ -484,7 +576,6 @@ def _fit(e: Expr, zero: Zero, span: tuple[Expr, Expr], parity: int, arithmetic: 
         return None
     even = at_origin and parity != 0
     bits = arithmetic.digits if arithmetic.compensated else PAIRED_BITS if arithmetic.paired else SHORT_BITS
-    at_roots = arithmetic.radii_at_roots
     for radius in RADII_AT_ZERO if at_origin else at_roots:
         low, high = _clipped(centre - radius, span[0], True), _clipped(centre + radius, span[1], False)
         if low is None or high is None or not low <= centre <= high:

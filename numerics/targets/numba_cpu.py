@@ -15,7 +15,7 @@ from ...theory.lowering import Program
 from ...theory.scaled_erfc import without_erfcx
 from .branches import Branch, plan
 from .printing import INDENT, identifier, operand_text, ordered, table_lines, text_of
-from .rewriting import Rule, fused, rewritten, shared_reciprocal, single_tail, unit_log1p, whole_expm1
+from .rewriting import Rule, fused, rewritten, root_two_erfcx, shared_reciprocal, single_tail, unit_log1p, whole_expm1
 
 TABLE: dict[str, str] = {
     "minus_infinity": "-math.inf",
@@ -59,6 +59,8 @@ TABLE: dict[str, str] = {
     "exponent": "{0}[2]",
     "paired_sin": "(math.sin({0}), 0.0)",
     "paired_cos": "(math.cos({0}), 0.0)",
+    "split_high": "{0}[0]",
+    "split_low": "{0}[1]",
 }
 
 #: Operations computed by :mod:`..elementary`; for float32 results under the name with "short_" before it, in float32
@@ -68,6 +70,7 @@ VECTORISED = (
     | dict.fromkeys(
         ("exp", "lifted_exp", "decaying_expm1", "expm1", "log", "log1p", "log1p_unit", "erf", "erfcx", "atan"), 1
     )
+    | {"split_decay": 2, "split_value": 1, "split_erfcx": 1, "split_root_two_erfcx": 1}
     | {"paired_exp": 1, "paired_lifted_exp": 1, "paired_decaying_expm1": 1, "paired_atan": 1}
     | dict.fromkeys(("paired_log1p", "paired_erf", "paired_erfcx"), 2)
     | {"paired_parted_exp": 1, "paired_power": 1, "power_below": 1, "inverse_power": 1, "exponent_of": 1, "raised": 2}
@@ -145,7 +148,9 @@ def prepared(program: Program, arithmetic: Arithmetic) -> Program:
     if arithmetic.wanted == 24:
         rules += (unit_log1p,)
         rules += (shared_reciprocal,)
-    return fused(rewritten(rewritten(program, rules), (single_tail,)))
+    if arithmetic.lean:
+        rules += (root_two_erfcx,)
+    return fused(rewritten(rewritten(program, rules), (single_tail,)), repeated=arithmetic.lean)
 
 
 def _limit(program: Program, arithmetic: Arithmetic) -> float | None:

@@ -37,8 +37,8 @@ WORTH_A_BRANCH = 16
 def rounded(value: sympy.Expr) -> float:
     """The float64 nearest to an exact constant, or to what one of it misses."""
     if isinstance(value, Rest):
-        exact = value.args[0]
-        hi = Fraction(rounded(exact))
+        exact, *given = value.args
+        hi = Fraction(rounded(given[0] if given else exact))
         return rounded(exact - sympy.Rational(hi.numerator, hi.denominator))
     if value.is_Rational:
         try:

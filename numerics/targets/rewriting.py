@@ -9,7 +9,7 @@ import sympy
 
 from ...theory.half_lines import ALMOST_LOG_2
 from ...theory.lowering import Builder, Node, Program
-from ...theory.ranges import Interval, interval
+from ...theory.ranges import reach
 
 Rule = Callable[[Builder, Program, Node, tuple[int, ...]], int | None]
 
@@ -49,7 +49,7 @@ def unit_log1p(b: Builder, program: Program, node: Node, operands: tuple[int, ..
     """log1p of exp(−p), p ≥ 0: an argument in [0, 1] needs no reduction and has no special values."""
     if node.operation != "log1p":
         return None
-    low, high = reach(b, operands[0])
+    low, high = reach(b.nodes, operands[0])
     return b.op("log1p_unit", operands[0]) if low >= 0 and high <= 1 else None
 
 
@@ -67,16 +67,22 @@ def single_tail(b: Builder, program: Program, node: Node, operands: tuple[int, .
     lowered = b.op("mul", product.operands[1], tail.operands[1])
     if b.nodes[operands[2]] != Node("mul", (product.operands[0], lowered)):
         return None
-    return operands[1] if max(map(abs, reach(b, product.operands[0]))) < MOST_LIFTED else None
+    return operands[1] if max(map(abs, reach(b.nodes, product.operands[0]))) < MOST_LIFTED else None
+
+
+def root_two_erfcx(b: Builder, program: Program, node: Node, operands: tuple[int, ...]) -> int | None:
+    """erfcx(a/√2), of which there is one that does not round a/√2."""
+    if node.operation != "split_erfcx" or b.nodes[operands[0]].operation != "mul":
+        return None
+    places = b.nodes[operands[0]].operands
+    for factor, place in (places, places[::-1]):
+        if b.value_of(factor) == 1 / sympy.sqrt(2):
+            return b.op("split_root_two_erfcx", place)
+    return None
 
 
 #: 2⁹⁶ times this is a float32.
 MOST_LIFTED = 2.0**30
-
-
-def reach(b: Builder, place: int) -> Interval:
-    """Between what a step lies (NaN apart), by interval arithmetic on the steps before it; rounding is neglected."""
-    return interval(b.nodes[place], [reach(b, o) for o in b.nodes[place].operands])
 
 
 def shared_reciprocal(b: Builder, program: Program, node: Node, operands: tuple[int, ...]) -> int | None:
@@ -94,15 +100,19 @@ def _reciprocal(b: Builder, place: int) -> int:
     return b.op("div", b.constant(1), place)
 
 
-def fused(program: Program) -> Program:
-    """Products that only a sum uses, and that sum, as one step rounded once."""
+def fused(program: Program, *, repeated: bool = False) -> Program:
+    """Products that only a sum uses, and that sum, as one step rounded once; ``repeated``: that only sums use."""
     uses: Counter[int] = Counter(o for node in program.nodes for o in node.operands)
     uses.update(program.outputs.values())
+    if repeated:
+        in_sums = Counter(o for node in program.nodes for o in _fusible(node))
+        uses = Counter({place: 1 + (count != in_sums[place]) for place, count in uses.items()})
 
     def rule(b: Builder, program: Program, node: Node, operands: tuple[int, ...]) -> int | None:
-        if node.operation not in ("add", "sub"):
-            return None
-        for position in (0, 1) if node.operation == "add" else (0,):
+        positions = range(len(_fusible(node)))
+        if repeated:  # of two products rather the one that would be rounded
+            positions = sorted(positions, key=lambda k: _is_scaling(program, node.operands[k]))
+        for position in positions:
             factors = program.nodes[node.operands[position]]
             if factors.operation == "mul" and uses[node.operands[position]] == 1:
                 product = b.nodes[operands[position]]
@@ -112,3 +122,15 @@ def fused(program: Program) -> Program:
         return None
 
     return rewritten(program, (rule,))
+
+
+def _fusible(node: Node) -> tuple[int, ...]:
+    """The operands of a sum that may be products fused into it."""
+    return {"add": node.operands, "sub": node.operands[:1]}.get(node.operation, ())
+
+
+def _is_scaling(program: Program, place: int) -> bool:
+    """Whether a step multiplies by a power of two."""
+    node = program.nodes[place]
+    values = [program.nodes[o].leaf for o in node.operands if program.nodes[o].operation == "constant"]
+    return node.operation == "mul" and any(v != 0 and sympy.log(abs(v), 2).is_Integer for v in values if v.is_Rational)
