@@ -336,6 +336,17 @@ def single_log1p_unit(x: float) -> float:
 
 
 @numba.njit(forceinline=True, error_model="numpy")
+def single_split_quotient(t: float, p: tuple[float, float], q: tuple[float, float]) -> tuple[float, float]:
+    """(p₀t + p₁)/(q₀t + q₁) as high + low."""
+    above, below = single_fma(p[0], t, p[1]), single_fma(q[0], t, q[1])
+    inverse = f32(1.0) / below
+    rest = single_fma(-inverse, single_fma(q[0], t, q[1] - below), single_fma(-inverse, below, 1.0))
+    value = above * inverse
+    missed = single_fma(single_fma(p[0], t, p[1] - above), inverse, single_fma(above, inverse, -value))
+    return value, single_fma(value, rest, missed)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
 def single_erfcx(u: float) -> float:
     """exp(u²)·erfc(u) for 0 ≤ u ≤ 16; a factor exp(−u²) is 0 beyond."""
     s = u * u
@@ -359,17 +370,6 @@ def single_split_root_two_erfcx(a: float) -> tuple[float, float]:
     s = a * a
     t = s * a
     return single_split_quotient(t, single_root_two_erfcx_above(a, s, t), single_root_two_erfcx_below(a, s, t))
-
-
-@numba.njit(forceinline=True, error_model="numpy")
-def single_split_quotient(t: float, p: tuple[float, float], q: tuple[float, float]) -> tuple[float, float]:
-    """(p₀t + p₁)/(q₀t + q₁) as high + low."""
-    above, below = single_fma(p[0], t, p[1]), single_fma(q[0], t, q[1])
-    inverse = f32(1.0) / below
-    rest = single_fma(-inverse, single_fma(q[0], t, q[1] - below), single_fma(-inverse, below, 1.0))
-    value = above * inverse
-    missed = single_fma(single_fma(p[0], t, p[1] - above), inverse, single_fma(above, inverse, -value))
-    return value, single_fma(value, rest, missed)
 
 
 @numba.njit(forceinline=True, error_model="numpy")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,10 @@ MOST = 4.0
 STRIDE = 1021
 #: then every float of so many parts of so many points each: those where its errors are largest.
 WORST_PARTS, PART = 64, 64
-#: Results of one call that are held against float64: those farthest off.
-MOST_DECIDED = 4096
-#: The default kernel's own error.
-REFERENCE = 0.51
+#: Entries whose errors are computed at a time.
+BLOCK = 32_768
+#: The largest float32 and half an ulp: beyond it ∞ is right.
+LARGEST = 2.0**128 * (1 - 2.0**-25)
 
 
 def every_float(stride: int) -> Array:
@@ -98,6 +99,7 @@ def fast_source(row: Activation, orders: tuple[int, ...], printer: Callable[...,
     return printer(fast_program(row, orders), dtype="float32", title=title, arithmetic=SINGLE)
 
 
+@lru_cache(maxsize=64)
 def fast_program(row: Activation, orders: tuple[int, ...]) -> Program:
     """The stable program of these derivatives for float32 steps."""
     from .acceptance import accepted
@@ -109,12 +111,12 @@ def _measured(row: Activation, orders: tuple[int, ...], candidate: Path) -> dict
     """The largest error, and where: over the sample, then over every float of the parts of it where errors are large,
     results change their sign, over- or underflow, or the formula has a border. Ends at the first that is too large."""
     compare = _Comparison(row, orders, candidate)
-    apart, parts = compare(every_float(STRIDE)), set(_at_borders(row))
-    for of_output, results in zip(apart, compare.references, strict=True):
+    errors, parts = compare(every_float(STRIDE)), set(_at_borders(row))
+    for of_output, results in zip(errors, compare.references, strict=True):
         by_part = np.pad(of_output, (0, -of_output.size % PART)).reshape(-1, PART).max(axis=1)
         parts.update(by_part.argsort()[-WORST_PARTS:].tolist())
-        with np.errstate(invalid="ignore"):  # NaN
-            kind = np.sign(results) * np.where(np.isinf(results), 2, 1)
+        with np.errstate(invalid="ignore", over="ignore"):  # NaN, and what float32 has not
+            kind = np.sign(results.astype(np.float32)) * np.where(np.abs(results) > LARGEST, 2, 1)
         parts.update((np.flatnonzero(np.diff(kind) != 0) // PART).tolist())
     length = PART * STRIDE
     for part in sorted(parts):
@@ -126,38 +128,57 @@ def _measured(row: Activation, orders: tuple[int, ...], candidate: Path) -> dict
 
 
 class _Comparison:
-    """A fast kernel beside the default one at the same points; keeps the largest error seen."""
+    """A fast kernel beside the default one's steps at the same points; keeps the largest error seen."""
 
     def __init__(self, row: Activation, orders: tuple[int, ...], candidate: Path) -> None:
-        from .kernels import kernel
-
-        single, double = (kernel(row, dtype) for dtype in ("float32", "float64"))
-        self.runs, self.orders = (load(candidate), load(single.path_of(orders))), orders
-        self.exact = double
+        self.run, self.reference, self.count = load(candidate), load(_unrounded(row, orders)), len(orders)
         self.worst, self.where = 0.0, 0.0
         self.references: list[Array] = []
 
     def __call__(self, points: Array) -> list[Array]:
-        """How many floats apart the results are, output by output."""
-        fast, self.references = ([np.empty_like(points) for _ in self.orders] for _ in self.runs)
-        for run, results in zip(self.runs, (fast, self.references), strict=True):
-            run(points, *results)
-        apart = [distance(*two) for two in zip(fast, self.references, strict=True)]
-        for order, computed, each in zip(self.orders, fast, apart, strict=True):
-            places = np.flatnonzero(each >= min(each.max(), int(MOST)))[:MOST_DECIDED]
-            errors = self._errors(order, points[places], computed[places], each[places])
+        """The errors in ULP, output by output."""
+        fast = [np.empty_like(points) for _ in range(self.count)]
+        self.references = [np.empty(points.shape) for _ in range(self.count)]
+        self.run(points, *fast)
+        self.reference(points, *self.references)
+        found = [np.empty(points.shape) for _ in fast]
+        for errors, *both in zip(found, fast, self.references, strict=True):
+            for k in range(0, points.size, BLOCK):  # what is in between stays in the processor's cache
+                errors[k : k + BLOCK] = ulp_errors(*(part[k : k + BLOCK] for part in both))
+        for errors in found:
             k = int(errors.argmax())
             if errors[k] > self.worst:
-                self.worst, self.where = float(errors[k]), float(points[places][k])
-        return apart
+                self.worst, self.where = float(errors[k]), float(points[k])
+        return found
 
-    def _errors(self, order: int, points: Array, computed: Array, apart: Array) -> Array:
-        """In ULP: against float64 where that decides it, at most half an ULP more than the distance elsewhere."""
-        with np.errstate(all="ignore"):
-            exact = self.exact.derivative(points.astype(np.float64), order)
-            unit = np.exp2(np.maximum(np.floor(np.log2(np.abs(exact))), -126) - 23)
-            errors = np.abs(computed.astype(np.float64) - exact) / unit
-        return np.where(np.isfinite(errors) & (apart < 64), errors, apart + REFERENCE)
+
+def ulp_errors(computed: Array, exact: Array) -> Array:
+    """|computed − exact| in ULP of float32 at the exact values (float64); ∞ where one alone is a number."""
+    exponent = np.maximum(exact.view(np.int64) >> 52 & 0x7FF, 1023 - 126)
+    inverse_ulp = (2 * 1023 + 23 - exponent << 52).view(np.float64)
+    with np.errstate(all="ignore"):
+        errors: Array = np.abs(computed - exact) * inverse_ulp
+        right = (computed == exact) | (np.isnan(computed) & np.isnan(exact))
+        right |= np.isinf(computed) & (np.abs(exact) >= LARGEST) & (np.sign(computed) == np.sign(exact))
+    errors[np.isnan(errors) | np.isinf(computed)] = np.inf
+    errors[right] = 0.0
+    return errors
+
+
+def _unrounded(row: Activation, orders: tuple[int, ...]) -> Path:
+    """The default kernel with its results as they are before they are rounded: right to some 2⁻³⁷."""
+    from .acceptance import output_names
+    from .kernels import activation_program
+    from .targets.numba_cpu import print_source
+
+    title = f"{row.name}_{'_'.join(f'd{n}' for n in orders)}_unrounded"
+    determining = [sympy.srepr(row.derivative(n)) for n in orders]
+    path = cache_directory() / file_name(title, "float32", "unrounded", *map(str, orders), *determining)
+    if not path.exists():
+        program = activation_program(row, orders, "float32", "cpu")
+        text = print_source(program, dtype="float32", title=one_line(title), wide=tuple(output_names(orders).values()))
+        write_once(path, text)
+    return path
 
 
 def _at_borders(row: Activation) -> list[int]:

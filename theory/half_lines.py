@@ -241,7 +241,9 @@ class HalfLineLowering:
             if terms == self.line.element_of[t.symbol].numer.terms():
                 split = compensated.split_exp_of_minus(b, pair, self.arithmetic).lowered(b, self.arithmetic)
                 hi = b.op("fma", split.low, split.high, b.op("add", b.constant(1), split.high))
-                rest = b.op("add", b.op("sub", b.constant(1), hi), split.high)  # exact, also of a high below an ulp of 1
+                rest = b.op(
+                    "add", b.op("sub", b.constant(1), hi), split.high
+                )  # exact, also of a high below an ulp of 1
                 return compensated.Pair(hi, b.op("fma", split.low, split.high, rest))
         return None
 
@@ -435,10 +437,8 @@ class HalfLineLowering:
         minus = b.op("neg", inverse)
         return inverse, b.op("fma", minus, total.lo, b.op("fma", minus, total.hi, b.constant(1)))
 
-    def _split_last(
-        self, core: int | None, small: int | None, rest: int | None, symbol: sympy.Symbol, k: int
-    ) -> int:
-        """(core + rest)·(1 + small)·(2ᴸTᵏ)·2⁻ᴸ with one rounding before the last product; core·Tᵏ where that could overflow."""
+    def _split_last(self, core: int | None, small: int | None, rest: int | None, symbol: sympy.Symbol, k: int) -> int:
+        """(core + rest)·(1 + small)·(2ᴸTᵏ)·2⁻ᴸ, one rounding before the last product; else core·Tᵏ."""
         b, arithmetic = self.b, self.arithmetic
         split = compensated.split_exp_of_minus(b, self._exponent(symbol, Integer(k)), arithmetic)
         core = b.constant(1) if core is None else core
@@ -459,6 +459,8 @@ class HalfLineLowering:
         b = self.b
         pair = next(p for t, p in zip(self.line.exponentials, self._pairs, strict=True) if t.symbol == symbol)
         factor = b.constant(k)
+        if self.arithmetic.lean:
+            return compensated.product(b, pair, factor, self.arithmetic)
         lo = None if pair.lo is None else b.op("mul", pair.lo, factor)
         return compensated.Pair(b.op("mul", pair.hi, factor), lo)
 

@@ -70,7 +70,9 @@ def rational_coefficients(row: Rational) -> Coefficients:
             nodes, largest = _exchange([point for point, _ in grid], errors, count)
             if abs(largest) < abs(level) * (1 + arb(2) ** -7):
                 break
-        return tuple(_rounded(row, p[k]) for k in range(above + 1)), tuple(_rounded(row, q[k]) for k in range(below + 1))
+        return tuple(_rounded(row, p[k]) for k in range(above + 1)), tuple(
+            _rounded(row, q[k]) for k in range(below + 1)
+        )
 
 
 def _rounded(row: Rational, coefficient: arb) -> float:

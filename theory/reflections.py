@@ -1,6 +1,6 @@
 """Functions of which both half-lines need the same decaying part: f(a) = c·aᵈ ± f(−a).
 
-σ(a) = 1 − σ(−a), x·σ(x) = a + (−a)·σ(−a) at x = a, softplus a + softplus(−a). Where every step counts only the side that
+σ(a) = 1 − σ(−a), aσ(a) = a + (−a)σ(−a), softplus(a) = a + softplus(−a). Where every step counts, only the side that
 decays is computed, and the other one from it with one more sum. What makes such a pair is found by algebra.
 """
 

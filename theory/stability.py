@@ -37,8 +37,8 @@ from .lowering import Builder, Lowering, Program
 from .pairs import paired
 from .pieces import pieces
 from .proof import prove
-from .scaled_products import multiplied, scaled
 from .reflections import Reflection, reflected
+from .scaled_products import multiplied, scaled
 from .sign_changes import cut_pieces
 from .symbols import x
 from .table_lowering import lower_table

@@ -109,9 +109,9 @@ def fused(program: Program, *, repeated: bool = False) -> Program:
         uses = Counter({place: 1 + (count != in_sums[place]) for place, count in uses.items()})
 
     def rule(b: Builder, program: Program, node: Node, operands: tuple[int, ...]) -> int | None:
-        positions = range(len(_fusible(node)))
+        positions = list(range(len(_fusible(node))))
         if repeated:  # of two products rather the one that would be rounded
-            positions = sorted(positions, key=lambda k: _is_scaling(program, node.operands[k]))
+            positions.sort(key=lambda k: _is_scaling(program, node.operands[k]))
         for position in positions:
             factors = program.nodes[node.operands[position]]
             if factors.operation == "mul" and uses[node.operands[position]] == 1:
