@@ -91,14 +91,15 @@ class LossKernel:
         losses = np.empty((rows, width) if self._by_entry else rows, self.dtype if self.reduction == "none" else float)
         scale = upstream / (p.size if self.per_entry else rows) if self.reduction == "mean" else upstream
         run = self._pass_of_labels if labelled else self._pass
-        step = share_of_rows(rows, width)
+        threads = processors()
+        step = share_of_rows(rows, width, threads)
 
         def share(start: int) -> None:
             part = slice(start, start + step)
             run(*(a[part] for a in flat), *values, scale, losses[part], delta[part])
 
         starts = range(0, rows, step)
-        shared(share, starts, min(processors(), len(starts)))
+        shared(share, starts, min(threads, len(starts)))
         return self._reduced(losses, p.shape), delta.reshape(p.shape)
 
     def _reduced(self, losses: Array, shape: tuple[int, ...]) -> Any:

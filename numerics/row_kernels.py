@@ -23,14 +23,23 @@ from .files import cache_directory
 from .sharing import processors, shared
 
 Array = npt.NDArray[Any]
-#: Entries of a share of rows that a thread takes.
+#: Fewest entries of a share of rows: handing one out costs some 10 µs.
 SHARE = 65_536
+#: Most entries of one: a thread that is held up by other work leaves the rest to the others.
+LARGE_SHARE = 524_288
 
 
-def share_of_rows(rows: int, width: int) -> int:
-    """How many rows a share has, the same on any number of threads: of a few shares all take as long."""
-    shares = max(1, rows * width // SHARE)
-    shares -= shares % min(4, 2 ** (shares.bit_length() - 1))  # two or four threads get as many each
+def share_of_rows(rows: int, width: int, threads: int | None = None) -> int:
+    """How many rows a share has: as few shares as threads, unless they are large.
+
+    Without ``threads`` the same on any number of them, for sums over the rows; of a few shares all take as long.
+    """
+    size = rows * width
+    shares = max(1, size // SHARE)
+    if threads is None:
+        shares -= shares % min(4, 2 ** (shares.bit_length() - 1))  # two or four threads get as many each
+    else:
+        shares = min(shares, threads * max(1, -(-size // (threads * LARGE_SHARE))))
     return max(1, -(-rows // shares))
 
 
@@ -138,7 +147,8 @@ class RowKernel:
     ) -> None:
         """Run over shares of rows; a gradient of one row is summed share by share, in their order."""
         rows, width = arrays[0].shape
-        step = share_of_rows(rows, width)
+        threads = processors()
+        step = share_of_rows(rows, width, None if any(g.ndim == 1 for g in gradients) else threads)
         starts = range(0, rows, step)
         sums = [aligned_zeros(len(starts), g.size) if g.ndim == 1 else g for g in gradients]
         before = len(arrays) if gradients else len(arrays) - 1  # the hyper-parameters stand between inputs and results
@@ -149,7 +159,7 @@ class RowKernel:
             out = [g[part] if g is s else s[start // step] for g, s in zip(gradients, sums)]
             run(*cut[:before], *values, *cut[before:], *out)
 
-        shared(share, starts, min(processors(), len(starts)))
+        shared(share, starts, min(threads, len(starts)))
         for total, parts in zip(gradients, sums):
             if total is not parts:
                 for part in parts:

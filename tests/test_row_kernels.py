@@ -204,13 +204,20 @@ def test_read_only_arrays_and_one_array_twice():
     np.testing.assert_array_equal(row_kernel("softmax").vjp(x, x), expected)
 
 
-def test_shares_do_not_depend_on_threads_and_come_out_even():
-    for rows, width in ((512, 768), (4096, 1024), (300, 768), (10**6, 10), (1, 10**7), (3, 10**6), (7, 1), (0, 5)):
+def test_shares_come_out_even():
+    shapes = ((512, 768), (4096, 1024), (300, 768), (10**6, 10), (1, 10**7), (3, 10**6), (7, 1), (0, 5))
+    for rows, width in shapes:
         step = module.share_of_rows(rows, width)
         shares = -(-rows // step)
         assert step >= 1
         assert (shares % 2 == 0) or shares < 4
         assert step * width < 2.1 * module.SHARE or rows <= 3
+        for threads in (1, 2, 16):
+            step = module.share_of_rows(rows, width, threads)
+            assert step >= 1
+            assert step == rows or step * width >= module.SHARE or rows <= 3
+            assert step * width <= module.LARGE_SHARE + width or rows <= 3
+    assert module.share_of_rows(512, 768, 2) == 256
 
 
 def test_nan_and_infinity_stay_in_their_row():
