@@ -146,7 +146,12 @@ def _normal_form(piece: Piece, side: int) -> str:
     except NotDecaying as reason:
         return f"{here} as it stands ({reason})"
     known = {symbol: meaning for symbol, meaning in line.definitions().items() if symbol in form.free_symbols}
-    where = ", ".join(f"{symbol} = {meaning}" for symbol, meaning in known.items() if symbol != meaning)
+    kept = {*line.atoms.values()}
+    where = ", ".join(
+        f"{symbol} = {meaning}{' as written' * (symbol in kept)}"
+        for symbol, meaning in known.items()
+        if symbol != meaning
+    )
     return f"{form}" + (f", {where}" if where else "")
 
 

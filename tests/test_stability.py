@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from backproof.numerics import kernel
 from backproof.numerics.acceptance import SLACK, errors_of_forms
-from backproof.numerics.accuracy import FORMATS, exact_function, ulp_error
+from backproof.numerics.accuracy import FORMATS, exact_function, measure_accuracy, ulp_error
 from backproof.theory import proof
 from backproof.theory.activations import ACTIVATIONS, activation
 from backproof.theory.arithmetic import DOUBLE, SHORT, SINGLE, fused
-from backproof.theory.decaying import a, half_line
+from backproof.theory.decaying import a, half_line, lasting_part
 from backproof.theory.enclosures import ball_function, exact_value
 from backproof.theory.errors import Unsupported
 from backproof.theory.local_polynomials import fit, refine_root
@@ -277,3 +277,29 @@ def test_every_parametrised_row_is_stable_at_odd_parameters(name, arithmetic, pa
     stable = stable_program(expressions, arithmetic)
     assert not stable.as_written
     assert set(stable.proved_at) == set(expressions)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    "formula", ["x/(1+exp(-x)+x**2)", "x/(x**2+exp(-x))", "(x**3+exp(x))/(1+x**4)", "x**2/(1+x**2)*tanh(x)"]
+)
+def test_powers_beside_exponentials_do_not_overflow(formula, dtype):
+    sizes = (2.0**32, 5e9, 1e19, 3e38, *((1e103, 1e154, 1e155, 1e300) * (dtype == "float64")))
+    far = [s * v for s in (1, -1) for v in sizes]
+    for order in (0, 1):
+        found = measure_accuracy(kernel(formula, dtype), n_derivative=order, points=[*far, 1.5, -700.25])
+        assert found.worst_ulp <= 1, str(found)
+        assert found.undecided == 0
+
+
+def test_what_lasts_beside_what_decays():
+    far = sympy.Integer(2) ** 32
+    for e, expected in (
+        (sympy.tanh(a) * a**2, a**2),
+        (sympy.erfc(-a) + sympy.erf(-2 * a), 1),
+        (a + sympy.exp(a - a**2), a),
+        (a * sympy.exp(-a), 0),
+    ):
+        assert lasting_part(e, far, 1_000) == expected
+    for e in (sympy.exp(a), sympy.cosh(a) * a, sympy.exp(-a / 2**40), a**2):
+        assert lasting_part(e, far, 1_000) is None

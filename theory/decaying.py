@@ -400,6 +400,41 @@ def half_line(expressions: Iterable[Expr], *, far: bool = False, span: tuple[Exp
     raise NotDecaying("constants without end")
 
 
+def lasting_part(e: Expr, border: Expr, gone: int) -> Expr | None:
+    """``e`` without what decays: exponentials below e⁻ᵍᵒⁿᵉ beyond ``border`` are 0, tanh and erf ±1.
+
+    None where something grows exponentially, or decays too slowly for that, or nothing decays.
+
+    >>> lasting_part(a / (1 + sympy.exp(-a) + a**2), Integer(2) ** 32, 1000)
+    a/(a**2 + 1)
+    """
+    ends: dict[Expr, Expr] = {}
+    for f in e.atoms(sympy.exp, sympy.tanh, sympy.sinh, sympy.cosh, sympy.erf, sympy.erfc):
+        if not f.has(a):
+            continue
+        try:
+            terms = terms_of(f.args[0])
+        except NotDecaying:
+            return None
+        sign, size = _sign(terms[max(terms)]), _least_beyond(terms, border)
+        if size < gone:
+            return None
+        if isinstance(f, (sympy.sinh, sympy.cosh)) or (isinstance(f, sympy.exp) and sign > 0):
+            return None
+        ends[f] = {sympy.exp: Integer(0), sympy.erfc: Integer(1 - sign)}.get(type(f), Integer(sign))
+    return e.xreplace(ends) if ends else None
+
+
+def _least_beyond(terms: Terms, border: Expr) -> float:
+    """A bound of |Σ c·aᵈ| for a ≥ border ≥ 1, by its leading term and the others; 0 where they may cancel it."""
+    top = max(terms)
+    if top == 0:
+        return 0.0
+    with_others = abs(terms[top]) - sum(abs(c) for d, c in terms.items() if d < top) / border
+    least = enclose(with_others * border, {}, digits=20)  # aᵈ ≥ border·aᵈ⁻¹ ≥ border
+    return float(least.lower()) if least > 0 else 0.0
+
+
 def span_of(left: Expr, right: Expr) -> tuple[Expr, Expr]:
     """Where a = |x| lies for left < x < right."""
     if left >= 0:

@@ -28,7 +28,7 @@ from sympy import Expr, Integer
 
 from . import compensated
 from .arithmetic import DOUBLE, Arithmetic, factored, fused
-from .decaying import HalfLine, NotDecaying, a, half_line, span_of, terms_of
+from .decaying import HalfLine, NotDecaying, a, half_line, lasting_part, span_of, terms_of
 from .enclosures import ball_function, enclose, exact_value, taylor
 from .errors import Unsupported
 from .half_lines import HalfLineLowering
@@ -242,16 +242,34 @@ class _Assembly:
 
     def _border(self, elements: Iterable[Any], line: HalfLine) -> Integer:
         """Where the form in a hands over: beyond every finite input if no power of one overflows."""
-        most = self.arithmetic.inputs
-        under = {symbol: max(terms_of(radicand)) for radicand, symbol in line.roots.items()}
-        weights = [under.get(symbol, 1) for symbol in line.generators]
-        monomials = [m for e in elements for part in (e.numer, e.denom) for m in part.monoms()]
-        degree = max((sum(p * w for p, w in zip(m, weights, strict=True)) for m in monomials), default=0)
+        most, degree = self.arithmetic.inputs, _degree(elements, line)
         if most is not None and degree * most < self.arithmetic.range[1] - 100:
             return Integer(2) ** most
         if self.arithmetic.lean:
             return Integer(2) ** ((self.arithmetic.range[1] - 8) // max(degree, 2))
         return Integer(self.arithmetic.far)
+
+    def _beyond(self, e: Expr, line: HalfLine) -> tuple[int, int] | None:
+        """(condition, place) far out, in powers of 1/a, where a power of a may overflow beside exponentials.
+
+        What decays is left out: the arithmetic takes it for 0 there. None where no power overflows, or nothing lasts.
+        """
+        lasting = lasting_part(e, Integer(self.arithmetic.far), self.arithmetic.gone)
+        if lasting is None or not lasting.has(a):
+            return None
+        try:
+            near, form = half_line([lasting]), half_line([lasting], far=True)
+            fields = ((near.reduced(lasting), near), (line.reduced(e), line))
+            if max(_degree([element], of) for element, of in fields) < 2:
+                return None
+            border = max(
+                (self._border([element], of) for element, of in fields), key=lambda b: b == self.arithmetic.far
+            )
+            distance = self.b.op("abs", self.x)
+            lowering = HalfLineLowering(self.b, form, distance, self.arithmetic, border=border)
+            return self.b.op("lt", self.b.constant(border), distance), lowering.element(form.reduced(lasting))
+        except NotDecaying:
+            return None
 
     def _sided(
         self, name: str, e: Expr, span: tuple[Expr, Expr], forms: list[tuple[HalfLine, dict[str, Any]]], far: int | None
@@ -278,7 +296,8 @@ class _Assembly:
                 careful |= lowering.careful
                 if not line.far:
                     zeros += self._zeros(lowering.suspicious, side)
-            places[side] = at_side[0] if far is None else self.b.op("select", far, at_side[1], at_side[0])
+            beyond = self._beyond(e.subs(x, side * a), forms[0][0]) if far is None else (far, at_side[1])
+            places[side] = at_side[0] if beyond is None else self.b.op("select", *beyond, at_side[0])
         if parity:
             zeros += [z.mirrored() for z in zeros if z.position]
         return self._patched(name, e, self._both(places, parity), zeros, span, parity, careful)
@@ -522,6 +541,16 @@ def _kind(e: Expr, side: int) -> str:
         return "algebraic"
     plain = not line.roots and not line.logs and not line.reduced(e).denom.degree(line.element_of[a].numer) > 0
     return "polynomial" if plain else "algebraic"
+
+
+def _degree(elements: Iterable[Any], line: HalfLine) -> int:
+    """The highest power of a in elements of a field, under roots too, that no decaying quantity multiplies."""
+    under = {symbol: max(terms_of(radicand)) for radicand, symbol in line.roots.items()}
+    weights = [under.get(symbol, 1) for symbol in line.generators]
+    decaying = [line.generators.index(t.symbol) for t in line.exponentials]
+    monomials = [m for e in elements for part in (e.numer, e.denom) for m in part.monoms()]
+    lasting = [m for m in monomials if not any(m[k] for k in decaying)]
+    return max((sum(p * w for p, w in zip(m, weights, strict=True)) for m in lasting), default=0)
 
 
 def _parity(line: HalfLine, e: Expr) -> int:
