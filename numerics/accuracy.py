@@ -96,7 +96,6 @@ TIGHTENED = dict.fromkeys(
 HALF_BOUND = 0.501
 #: Loosened, with the reason.
 LOOSENED: dict[tuple[str, str, int, str], tuple[float, str]] = {
-    ("gelu", "float64", 1, "cpu"): (1.1, "1.037 at -0.8984791316047769, one of 10⁷ points: cancels beside its root"),
     ("gelu_tanh", "float64", 1, "numpy"): (6.0, "terms up to 4 times their sum beside its local polynomial"),
     ("gelu_tanh", "float64", 2, "numpy"): (8.0, "terms up to 4 times their sum beside its local polynomial"),
     ("gelu", "float64", 0, "numpy"): (8.0, "scipy.special.erfcx is off by up to 7 units of 2⁻⁵³"),

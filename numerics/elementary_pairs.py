@@ -49,52 +49,47 @@ def paired_log_polynomial(r: float) -> float:
 
 
 @numba.njit(forceinline=True)
-def paired_erfcx_polynomial(r: float) -> float:
-    """((1 + 2u)·erfcx(u) − 9·erfcx(4))/r, r = (u − 4)/(u + 4) for -0.77778 ≤ r ≤ 1."""
-    p = -5.093729785689542e-10
-    p = fma(p, r, 1.2612292658245524e-09)
-    p = fma(p, r, 4.249866213123341e-09)
-    p = fma(p, r, -1.3854582968930683e-08)
-    p = fma(p, r, -2.2669398571767635e-08)
-    p = fma(p, r, 1.0935456613675534e-07)
-    p = fma(p, r, 7.985287115405448e-08)
-    p = fma(p, r, -8.245603055212636e-07)
-    p = fma(p, r, 2.902492575778968e-07)
-    p = fma(p, r, 5.709126667625211e-06)
-    p = fma(p, r, -1.1220454069704428e-05)
-    p = fma(p, r, -2.4398952664209078e-05)
-    p = fma(p, r, 0.00015062121841677095)
-    p = fma(p, r, -0.00019925676562193234)
-    p = fma(p, r, -0.000757773202387781)
-    p = fma(p, r, 0.005031969989859895)
-    p = fma(p, r, -0.016197734068010852)
-    p = fma(p, r, 0.03716751553631597)
-    p = fma(p, r, -0.06633036581150603)
-    p = fma(p, r, 0.09373283499841109)
-    p = fma(p, r, -0.10103906603632991)
-    p = fma(p, r, 0.06809705425469123)
-    p = fma(p, r, 0.015379652102620099)
-    p = fma(p, r, -0.1396211168405625)
+def paired_log1p_unit_polynomial(r: float) -> float:
+    """(log((1 + s)/(1 − s))/s − 2)/s², r = s² for 0 ≤ r ≤ 0.111111."""
+    p = 0.17008854496070422
+    p = fma(p, r, 0.08345438648662643)
+    p = fma(p, r, 0.1210484229759569)
+    p = fma(p, r, 0.133011338517538)
+    p = fma(p, r, 0.15386547474034)
+    p = fma(p, r, 0.18181744521281584)
+    p = fma(p, r, 0.22222223952447115)
+    p = fma(p, r, 0.2857142854813805)
+    p = fma(p, r, 0.40000000000154945)
+    p = fma(p, r, 0.6666666666666631)
     return p
 
 
 @numba.njit(forceinline=True)
-def paired_erfcx_small_polynomial(r: float) -> float:
-    """(erfcx(¼ + r) − erfcx(¼) − r·erfcx′(¼))/r² for -0.25 ≤ r ≤ 0.25."""
-    p = -1.8622297135335687e-05
-    p = fma(p, r, 5.471059429850645e-05)
-    p = fma(p, r, -0.0001501589048940563)
-    p = fma(p, r, 0.00040973024121734424)
-    p = fma(p, r, -0.001078644212156151)
-    p = fma(p, r, 0.002728963105215767)
-    p = fma(p, r, -0.0066147817996612054)
-    p = fma(p, r, 0.015298471446619478)
-    p = fma(p, r, -0.03359113582476843)
-    p = fma(p, r, 0.06959167063571985)
-    p = fma(p, r, -0.13496689305048745)
-    p = fma(p, r, 0.24251673515971117)
-    p = fma(p, r, -0.39804641641609384)
-    p = fma(p, r, 0.5845450744234932)
+def paired_erfcx_polynomial(r: float) -> float:
+    """((((1 + 2u)·erfcx(u) − 1)/(1 + r) − b)/r − c)/(1 − r), r = (u − 4)/(u + 4) for -1 ≤ r ≤ 1."""
+    p = 1.0025412137267259e-10
+    p = fma(p, r, 2.5873358747856413e-10)
+    p = fma(p, r, -1.4593562299494084e-09)
+    p = fma(p, r, -2.868951538315854e-09)
+    p = fma(p, r, 1.2621361330481675e-08)
+    p = fma(p, r, 1.758583577889129e-08)
+    p = fma(p, r, -9.648567480891667e-08)
+    p = fma(p, r, -5.973126123357959e-08)
+    p = fma(p, r, 7.274377539492879e-07)
+    p = fma(p, r, -3.518435648314527e-07)
+    p = fma(p, r, -4.981099776194557e-06)
+    p = fma(p, r, 1.0869526139276516e-05)
+    p = fma(p, r, 1.941754174061461e-05)
+    p = fma(p, r, -0.00013975199626737524)
+    p = fma(p, r, 0.00021867440951488625)
+    p = fma(p, r, 0.0006180212732916137)
+    p = fma(p, r, -0.004813295601317488)
+    p = fma(p, r, 0.01681575533182456)
+    p = fma(p, r, -0.04198081113504747)
+    p = fma(p, r, 0.0831461211441191)
+    p = fma(p, r, -0.1357136461336328)
+    p = fma(p, r, 0.18418518718041582)
+    p = fma(p, r, -0.20381070038831875)
     return p
 
 
@@ -138,16 +133,24 @@ def paired_atan_polynomial(r: float) -> float:
 
 
 @numba.njit(forceinline=True, error_model="numpy")
-def paired_reduction(x: float) -> tuple[float, float, float]:
-    """(z, r, p) of x = k·log 2 + r: the last bits of z hold k, and exp(x − k·log 2) = 1 + r + p."""
+def paired_reduction(x: float) -> tuple[float, float, float, float]:
+    """(z, r, p, rest) of x = k·log 2 + r + rest: the last bits of z hold k, and eʳ = 1 + r + p."""
     z = fma(x, 1.4426950408889634, 6755399441055744.0)
     k = z - 6755399441055744.0
     a = fma(k, -0.6931471805598903, x)
-    b = k * 5.497923018708371e-14
-    r = a - b
-    rest = (a - r) - b
-    p = fma(0.5 * r, r, fma(r * r * r, paired_exp_polynomial(r), fma(rest, r, rest)))
-    return z, r, p
+    r = fma(k, -5.497923018708371e-14, a)
+    square = r * r
+    p = fma(0.5, square, (square * r) * paired_exp_polynomial(r))
+    return z, r, p, fma(k, -5.497923018708371e-14, a - r)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def paired_scaled_exp(r: float, p: float, rest: float, scale: float) -> tuple[float, float]:
+    """scale·exp(r + rest), eʳ = 1 + r + p, scale a power of two."""
+    top = 1.0 + r
+    high = top + p
+    low = fma(rest, high, ((top - high) + p) + ((1.0 - top) + r))
+    return high * scale, low * scale
 
 
 @numba.njit(forceinline=True, error_model="numpy")
@@ -155,23 +158,20 @@ def paired_exp(x: float) -> tuple[float, float]:
     """eˣ; ∞ and 0 beyond the range; subnormal results are rounded twice."""
     x = 710.0 if x > 710.0 else x
     x = -746.0 if x < -746.0 else x
-    z, r, p = paired_reduction(x)
+    z, r, p, rest = paired_reduction(x)
     n = (bits_of(z) << 32) >> 32
     half = n >> 1
-    first, second = from_bits((half + 1023) << 52), from_bits((n - half + 1023) << 52)
-    top = 1.0 + r
-    high = top + p
-    low = ((top - high) + p) + ((1.0 - top) + r)
-    return high * first * second, low * first * second
+    high, low = paired_scaled_exp(r, p, rest, from_bits((half + 1023) << 52))
+    scale = from_bits((n - half + 1023) << 52)
+    return high * scale, low * scale
 
 
 @numba.njit(forceinline=True, error_model="numpy")
 def paired_parted_exp(x: float) -> tuple[float, float, float]:
     """(high, low, k) of eˣ = 2ᵏ·(high + low), 0.7 < high < 1.42, |x| below 2·10⁶."""
-    z, r, p = paired_reduction(x)
-    top = 1.0 + r
-    high = top + p
-    return high, ((top - high) + p) + ((1.0 - top) + r), z - 6755399441055744.0
+    z, r, p, rest = paired_reduction(x)
+    high, low = paired_scaled_exp(r, p, rest, 1.0)
+    return high, low, z - 6755399441055744.0
 
 
 @numba.njit(forceinline=True)
@@ -185,25 +185,21 @@ def paired_power(exponent: float) -> float:
 def paired_lifted_exp(x: float) -> tuple[float, float]:
     """2⁵¹²·eˣ for −1000 ≤ x ≤ 0, never subnormal; below, as at −1000."""
     x = -1000.0 if x < -1000.0 else x
-    z, r, p = paired_reduction(x)
-    scale = from_bits((bits_of(z) + 1535) << 52)
-    top = 1.0 + r
-    high = top + p
-    low = ((top - high) + p) + ((1.0 - top) + r)
-    return high * scale, low * scale
+    z, r, p, rest = paired_reduction(x)
+    return paired_scaled_exp(r, p, rest, from_bits((bits_of(z) + 1535) << 52))
 
 
 @numba.njit(forceinline=True, error_model="numpy")
 def paired_decaying_expm1(x: float) -> tuple[float, float]:
     """eˣ − 1 for x ≤ 0, by the same steps as the lifted exponential."""
     x = -1000.0 if x < -1000.0 else x
-    z, r, p = paired_reduction(x)
+    z, r, p, rest = paired_reduction(x)
     scale = from_bits((bits_of(z) + 1535) << 52) * 7.458340731200207e-155
     start = scale - 1.0
     top = fma(r, scale, start)
-    rest = fma(p, scale, fma(r, scale, start - top) + (scale - (start + 1.0)))
-    high = top + rest
-    return high, (top - high) + rest
+    tail = fma(p, scale, fma(r, scale, start - top) + (scale - (start + 1.0)))
+    high = top + tail
+    return high, fma(rest, high + 1.0, (top - high) + tail)
 
 
 @numba.njit(forceinline=True, error_model="numpy")
@@ -233,44 +229,56 @@ def paired_log1p(x: float, rest: float) -> tuple[float, float]:
 
 
 @numba.njit(forceinline=True, error_model="numpy")
-def paired_far_erfcx(u: float, rest: float) -> tuple[float, float]:
-    """exp(v²)·erfc(v), v = u + rest, for v ≥ ½: a polynomial in r = 1 − 8/(v + 4), itself a pair, over 1 + 2v."""
-    v = 1e300 if u > 1e300 else (0.5 if u < 0.5 else u)
-    below = v + 4.0
-    back = below - v
-    error = ((v - (below - back)) + (4.0 - back)) + rest
+def paired_log1p_unit(x: float, rest: float) -> tuple[float, float]:
+    """log(1 + x + rest) for 0 ≤ x ≤ 1: 2 artanh s, s = x/(2 + x)."""
+    below = 2.0 + x
+    error = (x - (below - 2.0)) + rest
     inverse = 1.0 / below
-    eighth = 8.0 * inverse
+    s = x * inverse
+    t = (fma(-s, below, x) + fma(-s, error, rest)) * inverse
+    square = s * s
+    twice = 2.0 * s
+    tail = fma(square * s, paired_log1p_unit_polynomial(square), 2.0 * fma(t, square, t))
+    high = twice + tail
+    return high, (twice - high) + tail
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def paired_erfcx(u: float, rest: float) -> tuple[float, float]:
+    """exp(v²)·erfc(v), v = u + rest ≥ 0: 1 + (1 + r)·(b + r·(c + (1 − r)·P(r))) over 1 + 2v, r = (v − 4)/(v + 4)."""
+    v = 1e300 if u > 1e300 else u
+    inverse = 1.0 / (v + 4.0)
+    eighth = 8.0 * inverse  # 1 − r
+    lost = fma(-inverse, rest, fma(-inverse, v, fma(-4.0, inverse, 1.0)))  # 1 − inverse·(v + rest + 4)
     r = 1.0 - eighth
-    missing = ((1.0 - r) - eighth) - eighth * fma(-error, inverse, fma(-below, inverse, 1.0))
-    slope = fma(fma(fma(-0.53, r, 0.56), r, 0.011), r, -0.167)  # of the numerator, within 0.11
-    s = paired_erfcx_polynomial(r)
-    product = r * s
-    high = 1.2329951186255526 + product
-    low = (product - (high - 1.2329951186255526)) + fma(missing, slope, fma(r, s, -product) + -4.625318921008717e-17)
+    slope = fma(fma(fma(fma(1.66, r, -0.573), r, -0.405), r, -0.0024), r, -0.105)  # of the numerator, nearly
+    inner = fma(eighth, paired_erfcx_polynomial(r), -0.16880553507779622)
+    product = r * inner
+    factor = 0.2329951186255525 + product
+    lower = (product - (factor - 0.2329951186255525)) + (fma(r, inner, -product) + 9.257962021170652e-18)
+    above = 2.0 - eighth
+    moved = -eighth * lost * slope
+    product = fma(above, factor, moved)
+    high = 1.0 + product
+    low = fma(above, lower, fma(above, factor, -product) + moved)
+    low += product - (high - 1.0)
     divisor = fma(2.0, v, 1.0)
-    twice = 2.0 * v
-    back = divisor - twice
-    error = ((twice - (divisor - back)) + (1.0 - back)) + 2.0 * rest
+    back = fma(-2.0, v, divisor)
+    error = fma(2.0, rest, fma(2.0, v, back - divisor) + (1.0 - back))
     inverse = 1.0 / divisor
     result = high * inverse
     return result, (fma(-result, error, fma(-result, divisor, high)) + low) * inverse
 
 
 @numba.njit(forceinline=True, error_model="numpy")
-def paired_erfcx(u: float, rest: float) -> tuple[float, float]:
-    """exp(v²)·erfc(v), v = u + rest ≥ 0."""
-    y = -0.25 + (0.5 if u > 0.5 else u)
-    error = (u - (y + 0.25)) + rest
-    tail = y * paired_erfcx_small_polynomial(y)
-    slope = -0.7432058932300142 + tail
-    lost = (tail - (slope + 0.7432058932300142)) + -2.1242980260804053e-17
-    product = y * slope
-    near = 0.7703465477309968 + product
-    low = (product - (near - 0.7703465477309968)) + (fma(y, slope, -product) + -1.1815041295276343e-17)
-    low = fma(y, lost, fma(error, slope + tail, low))
-    far_high, far_low = paired_far_erfcx(u, rest)
-    return (near if u < 0.5 else far_high), (low if u < 0.5 else far_low)
+def paired_near_erf(u: float, rest: float) -> tuple[float, float]:
+    """The error function of u + rest for |u| ≤ ½, an odd polynomial; beyond, anything finite."""
+    square = 0.25 if u * u > 0.25 else u * u
+    p = fma(square, paired_erf_polynomial(square), 1.533545961316588e-17)
+    factor = 1.1283791670955126 + p
+    factor_low = p - (factor - 1.1283791670955126)
+    high = u * factor
+    return high, fma(rest, fma(2.0, p, factor), fma(u, factor_low, fma(u, factor, -high)))
 
 
 @numba.njit(forceinline=True, error_model="numpy")
@@ -280,22 +288,14 @@ def paired_erf(x: float, rest: float) -> tuple[float, float]:
     square = u * u
     e, e_low = paired_exp(-square)
     e_low = fma(-fma(u, u, -square), e, e_low)
-    scaled, scaled_low = paired_far_erfcx(u, 0.0)
+    scaled, scaled_low = paired_erfcx(u, 0.0)
     tail = e * scaled
     tail_low = fma(e, scaled_low, fma(e_low, scaled, fma(e, scaled, -tail)))
     far = 1.0 - tail
-    far_low = ((1.0 - far) - tail) - tail_low
-    small = 0.25 if square > 0.25 else square
-    p = fma(small, paired_erf_polynomial(small), 1.533545961316588e-17)
-    factor = 1.1283791670955126 + p
-    factor_low = p - (factor - 1.1283791670955126)
-    near = u * factor
-    near_low = fma(u, factor_low, fma(u, factor, -near))
+    far_low = fma(1.1283791670955126 * e, rest if x > 0.0 else -rest, ((1.0 - far) - tail) - tail_low)
+    near, near_low = paired_near_erf(u, rest if x > 0.0 else -rest)
     low = near_low if u < 0.5 else far_low
-    return (
-        copysign(near if u < 0.5 else far, x),
-        fma(1.1283791670955126 * e, rest, -low if x < 0.0 else low),
-    )
+    return copysign(near if u < 0.5 else far, x), (-low if x < 0.0 else low)
 
 
 @numba.njit(forceinline=True, error_model="numpy")

@@ -115,7 +115,9 @@ ARITHMETICS = {"float64": DOUBLE, "float32": SHORT}
 
 def paired(arithmetic: Arithmetic) -> Arithmetic:
     """The same for a target whose elementary functions return pairs; it must fuse."""
-    return replace(arithmetic, fused=True, paired=True, radii_at_roots=tuple(Fraction(n, 16) for n in (2, 1)))
+    return replace(
+        arithmetic, fused=True, paired=True, radii_at_roots=tuple(Fraction(n, 16) for n in (8, 6, 4, 3, 2, 1))
+    )
 
 
 def factored(arithmetic: Arithmetic) -> Arithmetic:

@@ -11,10 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache, reduce
 from typing import Any
 
+import flint
 import sympy
 from flint import arb
 from sympy import Expr, Integer
@@ -22,7 +24,7 @@ from sympy import Expr, Integer
 from . import compensated
 from .arithmetic import Arithmetic
 from .decaying import Exponential, HalfLine, a, sign_of_all, terms_of
-from .enclosures import enclose, exact_value
+from .enclosures import ball_function, enclose, exact_value
 from .lowering import Builder, Lowering, Rest
 from .ranges import reach
 from .sign_changes import last_reach
@@ -35,13 +37,34 @@ MOST_ROUNDINGS = 5
 _ROUNDINGS = {"split_decay": 0, "split_value": 1, "split_erfcx": 4, "log1p": 3, "sqrt": 1}
 
 
+#: Below, 1 − T·erfcx(u) cancels.
+NEAR_ERF = sympy.Rational(1, 2)
+#: Relative errors of the quantities that a program is made of, in units of that of an exponential as a pair (2⁻⁵⁶).
+UNIT_ERROR, FUNCTION_ERROR = 1, 4
+
+
+@dataclass(frozen=True)
+class Cancelling:
+    """A factor in which terms of different signs are added, in a, and what it owes to quantities known but roughly."""
+
+    factor: Expr
+    #: g·∂factor/∂g for each of them, times the size of its error
+    inexact: tuple[Expr, ...]
+
+    def loss(self, at: Fraction) -> float:
+        """How much larger the relative error of the factor is than that of an exponential; ∞ at a zero of it."""
+        with flint.ctx.workprec(200):
+            total = sum((abs(ball_function(part, (a,))(exact_value(at))) for part in self.inexact), arb(0))
+            bound = float((total / abs(ball_function(self.factor, (a,))(exact_value(at)))).abs_upper())
+        return bound if bound == bound else float("inf")
+
+
 class HalfLineLowering:
     """Lowers elements of a :class:`.HalfLine`; ``place`` holds a = |x|, or x itself where ``whole`` (polynomials).
 
     ``border`` is where the form in a hands over to the one in u = 1/a (only without exponentials); beyond every finite
-    input, u is 0. ``suspicious``
-    collects the factors, as expressions in a, in which terms of different signs are added: where one is zero, the
-    result is reached by cancellation.
+    input, u is 0. ``suspicious`` collects the factors in which terms of different signs are added: where one is zero,
+    the result is reached by cancellation.
     """
 
     def __init__(
@@ -55,7 +78,7 @@ class HalfLineLowering:
         whole: bool = False,
     ) -> None:
         self.b, self.line, self.arithmetic, self.place, self.whole = b, line, arithmetic, place, whole
-        self.suspicious: list[Expr] = []
+        self.suspicious: list[Cancelling] = []
         #: denominators (their errors known) that another half-line shares, in place of this one's own
         self.totals: dict[Any, compensated.Pair] = {}
         #: whether what was lowered rounds so often that a polynomial at a root should reach far
@@ -141,7 +164,7 @@ class HalfLineLowering:
 
     def _scaled_sum(self, factor: Any, scale: Expr, held: bool) -> int:
         if self._mixed_signs(factor):
-            self.suspicious.append(self._as_expression(factor))
+            self.suspicious.append(self._cancelling(factor))
         self._scale = scale
         place = self._sum_with_rest(factor.terms(), held) if self._care else None
         if place is None:
@@ -539,7 +562,7 @@ class HalfLineLowering:
         if split is not None:
             return self._product_of_differences(split[1], held)
         if self._mixed_signs(factor):
-            self.suspicious.append(self._as_expression(factor))
+            self.suspicious.append(self._cancelling(factor))
         return self._nested(factor.terms(), 0, held)
 
     def _one_minus_parts(self, factor: Any) -> tuple[dict[sympy.Symbol, int], Any] | None:
@@ -589,8 +612,17 @@ class HalfLineLowering:
         for argument, symbol in self.line.scaled.items():
             for t in self.line.exponentials:
                 if powers == {symbol: 1, t.symbol: 1} and terms_of(argument**2) == t.terms:
-                    return self.b.op("neg", self.b.op("erf", self._in_a(argument)))
+                    return self.b.op("neg", self._erf(argument, t.symbol, symbol))
         return None
+
+    def _erf(self, argument: Expr, decay: sympy.Symbol, scaled: sympy.Symbol) -> int:
+        """erf(u); in pairs 1 − T·erfcx(u) from ½ on, where T is what derivatives need too."""
+        b, u = self.b, self._in_a(argument)
+        if not self.arithmetic.paired:
+            return b.op("erf", u)
+        half = b.constant(NEAR_ERF)
+        far = b.op("sub", b.constant(1), b.op("mul", self.generator(decay), self.generator(scaled)))
+        return b.op("select", b.op("lt", u, half), b.op("erf", b.op("within", u, half)), far)
 
     def _by_degree(self, factor: Any) -> dict[int, Expr]:
         index = self._symbols.index(self.line.base)
@@ -647,8 +679,12 @@ class HalfLineLowering:
             for part in (increment.numer, increment.denom)
         )
 
-    def _as_expression(self, factor: Any) -> Expr:
-        return factor.as_expr().xreplace(self._definitions)
+    def _cancelling(self, factor: Any) -> Cancelling:
+        expression, inexact = factor.as_expr(), []
+        for symbol in sorted(self._uses(factor) - {self.line.base}, key=str):
+            error = UNIT_ERROR if symbol in self._decaying else FUNCTION_ERROR
+            inexact.append((error * symbol * sympy.diff(expression, symbol)).xreplace(self._definitions))
+        return Cancelling(expression.xreplace(self._definitions), tuple(inexact))
 
     def _nested(
         self, terms: list[tuple[tuple[int, ...], Any]], level: int, held: bool, order: list[sympy.Symbol] | None = None
@@ -674,17 +710,17 @@ class HalfLineLowering:
     def _order_of(self, terms: list[tuple[tuple[int, ...], Any]], held: bool) -> tuple[list[sympy.Symbol], bool]:
         """The generators, outermost first, and whether a is held.
 
-        Pairs lose nothing in any order; there the decaying quantities are innermost if each power of a has one, so that
-        they add up to sums which others share (1 + T + aT as (1 + T) + a·T).
+        Pairs lose nothing in any order; there a is outermost if each power of it has a decaying quantity, or none has
+        one, so that the rest are sums which others share (1 + T + aT as (1 + T) + a·T, 1 + T − a as (1 + T) − a).
         """
         if not self.arithmetic.paired or self.line.base not in self._variable:
             return self._order, held
         decaying = [self._symbols.index(s) for s in self._decaying]
         base = self._symbols.index(self.line.base)
         growing = [any(m[i] for i in decaying) for m, _ in terms if m[base]]
-        if not growing or not all(growing):
+        if not growing or any(growing) != all(growing):
             return self._order, held
-        return self._order[::-1], True
+        return [self.line.base, *(s for s in self._order if s != self.line.base)], held or all(growing)
 
     def _horner_places(self, parts: Mapping[int, int], place: int) -> int:
         b = self.b

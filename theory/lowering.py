@@ -65,7 +65,9 @@ _PAIRED = tuple(
         ("lifted_exp", 2, lambda a, lift: a.exp() * arb(2) ** lift),
         ("decaying_expm1", 1, lambda a: a.expm1()),
         ("log1p", 2, lambda a, rest: (a + rest).log1p()),
+        ("log1p_unit", 2, lambda a, rest: (a + rest).log1p()),  # of an argument known to lie in [0, 1]
         ("erf", 2, lambda a, rest: (a + rest).erf()),
+        ("near_erf", 2, lambda a, rest: (a + rest).erf()),  # of an argument known to lie in [−½, ½]
         ("erfcx", 2, lambda a, rest: ((a + rest) ** 2).exp() * (a + rest).erfc()),
         ("atan", 1, lambda a: a.atan()),
         ("sin", 1, lambda a: a.sin()),
@@ -297,6 +299,12 @@ class Builder:
         if square is None:
             return base
         return self.op("mul", square, base) if exponent % 2 else square
+
+    def back_to(self, count: int) -> None:
+        """Forget every step but the first ``count``: what was tried is not used."""
+        for node in self.nodes[count:]:
+            del self._places[node]
+        del self.nodes[count:]
 
     def finish(self, outputs: Mapping[str, int]) -> Program:
         """The program for these outputs, without the steps that none of them needs."""

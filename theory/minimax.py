@@ -288,6 +288,29 @@ def _erfcx_row(name: str, degree: int, bits: int, factor: tuple[int, int], start
     return Minimax(name, low, Fraction(1), degree, target, lambda t: 1 / target(t), bits, error)
 
 
+def _erfcx_between_row(name: str, degree: int, bits: int) -> Minimax:
+    """P of (1 + 2u)·erfcx(u) = 1 + (1 + r)·(b + r·(c + (1 − r)·P(r))), r = (u − 4)/(u + 4): exact at u = 0, 4 and ∞,
+    for Horner's rule loses most digits where r = ±1; b is a pair."""
+    whole, known = _erfcx_row(name, degree + 3, bits, (1, 2), 0), _split(9 * _erfcx_at(4) - 1)
+    b, c = (
+        sum(map(Fraction, known), Fraction(0)),
+        Fraction(_split(1 / sympy.sqrt(sympy.pi) + sympy.Rational(1, 2) - 9 * _erfcx_at(4))[0]),
+    )
+
+    def target(r: arb) -> arb:
+        return (((whole.target(r) - 1) / (1 + r) - _ball(b)) / r - _ball(c)) / (1 - r)
+
+    def error(rounded: tuple[float, ...]) -> arb:
+        with flint.ctx.workprec(PRECISION):
+            inner = _ball(c) + arb_poly([1, -1]) * arb_poly([_ball(Fraction(v)) for v in rounded])
+            return _of_erfcx_here(1 + arb_poly([1, 1]) * (_ball(b) + arb_poly([0, 1]) * inner), (1, 2), 0)
+
+    def weight(r: arb) -> arb:
+        return abs((1 - r * r) * r * whole.weight(r))
+
+    return replace(whole, degree=degree, target=target, error=error, weight=weight)
+
+
 def _erfcx_small_row(name: str, degree: int, bits: int, end: Fraction = Fraction(1)) -> Minimax:
     """erfcx(c + y) for 0 ≤ u ≤ ``end`` = 2c, where (u − 4)/(u + 4) near −1 would lose digits."""
     centre = end / 2
@@ -421,12 +444,8 @@ POLYNOMIALS: dict[str, Minimax] = {
         _square_row("log1p_unit_short", 6, 37, Fraction(1, 3), sympy.log((1 + x) / (1 - x))),
         _cubic_exp_row("exp_paired", 9, 58),
         _after_first_row("log_paired", 7, 61, ARTANH_END, sympy.log((1 + x) / (1 - x)), first=2),
-        _continued(_erfcx_row("erfcx_paired", 24, 57, (1, 2), PAIRED_END), 9 * _erfcx_at(4)),
-        _continued(
-            _erfcx_small_row("erfcx_small_paired", 15, 59, PAIRED_END),
-            _erfcx_at(sympy.Rational(1, 4)),
-            _erfcx_at(sympy.Rational(1, 4)) / 2 - 2 / sympy.sqrt(sympy.pi),
-        ),
+        _erfcx_between_row("erfcx_paired", 22, 56),
+        _after_first_row("log1p_unit_paired", 9, 58, Fraction(1, 3), sympy.log((1 + x) / (1 - x)), first=2),
         _continued(_square_row("erf_paired", 9, 57, PAIRED_END, sympy.erf(x)), 2 / sympy.sqrt(sympy.pi)),
         _after_first_row("atan_paired", 11, 58, ATAN_END, sympy.atan(x)),
         _single(_exp_row("exp_single", 5, 27)),

@@ -25,7 +25,7 @@ from .lowering import Builder, Node, Program, Rest
 from .ranges import Interval, absolute, interval
 
 #: A step whose rounding changes an output by less than this share of a rounding of the output itself is rounded.
-NEGLIGIBLE = 1 / 8
+NEGLIGIBLE = 1 / 4
 #: Results beyond may be infinite; a low part is dropped where it is not below.
 LARGE = sympy.Integer(2) ** 1000
 
@@ -33,13 +33,15 @@ LARGE = sympy.Integer(2) ** 1000
 LARGEST = sympy.Integer(2) ** 1024 - sympy.Integer(2) ** 971
 
 #: Elementary functions that take a pair and return one.
-OF_PAIRS = ("log1p", "erf", "erfcx")
+OF_PAIRS = ("log1p", "log1p_unit", "erf", "near_erf", "erfcx")
 #: Those that return a pair, given the high part; what the low part adds is f′(hi)·lo.
 OF_HIGH = ("exp", "lifted_exp", "exp_mantissa", "decaying_expm1", "atan")
 #: Those of x alone, in programs whose results are multiplied further (:mod:`.scaled_products`).
 OF_INPUT = ("sin", "cos")
 #: Powers of two, and what a result is raised by: exact as they are.
 _POWERS = ("power_below", "inverse_power", "exponent_of", "exp_exponent")
+#: Up to here erf is an odd polynomial.
+NEAR_ERF = 0.5
 _COMPARISONS = ("lt", "le", "eq", "and", "or", "not")
 
 
@@ -310,8 +312,10 @@ class _Pairing:
             case "mul":
                 first, second = node.operands
                 wild = self._is_wild(place, first, second)
-                return self._by_distance(first, self._of(second), second) or self._rounded_product(
-                    self._of(first), self._of(second), wild
+                return (
+                    self._by_distance(first, self._of(second), second)
+                    or self._by_distance(second, self._of(first), first)
+                    or self._rounded_product(self._of(first), self._of(second), wild)
                 )
             case "div":
                 above, below = node.operands
@@ -518,8 +522,15 @@ class _Pairing:
         rest = rest if v.lo is None else b.op("add", rest, v.lo)
         return Pair(s, b.op("div", rest, b.op("add", s, s)), True)
 
+    def _narrowed(self, node: Node) -> str:
+        """The operation, or a cheaper one for the arguments that occur."""
+        low, high = self.ranges[node.operands[0]]
+        if node.operation == "log1p" and low >= 0 and high <= 1:
+            return "log1p_unit"
+        return "near_erf" if node.operation == "erf" and max(-low, high) <= NEAR_ERF else node.operation
+
     def _function(self, node: Node, given: list[Pair], wild: bool) -> Pair:
-        b, argument, operation = self.b, given[0], node.operation
+        b, argument, operation = self.b, given[0], self._narrowed(node)
         if operation in OF_PAIRS:
             both = b.op(f"paired_{operation}", argument.hi, b.constant(0) if argument.lo is None else argument.lo)
             return Pair(b.op("high", both), b.op("low", both), wild)

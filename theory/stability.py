@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache, reduce
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import flint
@@ -31,7 +31,7 @@ from .arithmetic import DOUBLE, Arithmetic, factored, fused
 from .decaying import HalfLine, NotDecaying, a, half_line, lasting_part, span_of, terms_of
 from .enclosures import ball_function, enclose, exact_value, taylor
 from .errors import Unsupported
-from .half_lines import HalfLineLowering
+from .half_lines import Cancelling, HalfLineLowering
 from .local_polynomials import LocalPolynomial, fit, refine_root
 from .lowering import Builder, Lowering, Program
 from .pairs import paired
@@ -47,7 +47,11 @@ from .tabulation import Table, tabulate
 #: Polynomials that one output may have; an oscillating function has more zeros than are worth their code.
 MOST_PATCHES = 12
 #: Half-widths tried for a local polynomial at a zero in the origin.
-RADII_AT_ZERO = tuple(Fraction(n, 8) for n in (10, 8, 6, 4, 2, 1))
+RADII_AT_ZERO = tuple(Fraction(n, 8) for n in (10, 8, 6, 5, 4, 2, 1))
+#: A side is computed from the other one by reflection where it would take so many steps of its own.
+SHORTER = 3
+#: Outside a local polynomial a sum in pairs may have so many times the relative error of an exponential, 2⁻⁵⁶.
+MOST_LOST = 10
 #: Proven bits of a local polynomial whose results are rounded to 24: all but about one in 2¹⁵ are rounded correctly.
 SHORT_BITS = 40
 #: Proven bits of one whose result is a pair.
@@ -287,7 +291,10 @@ class _Assembly:
         shared: dict[Any, compensated.Pair] = {}
         if self.arithmetic.lean and len(sides) == 2 and len(forms) == 1 and not parity:
             shared = self._shared_denominator(e, *forms[0])
-        for side in sides[:1] if parity else sides:
+        other = None if parity or far is not None else self._reflection(e, sides, forms[0])
+        if other is not None:
+            places, zeros = other
+        for side in () if other else sides[:1] if parity else sides:
             at_side = []
             for line, options in forms:
                 lowering = HalfLineLowering(self.b, line, arithmetic=self.arithmetic, **options)
@@ -344,6 +351,32 @@ class _Assembly:
         pair = compensated.Pair(b.op("select", negative, p.hi, q.hi), b.op("select", negative, p.lo, q.lo))
         return {below: pair, above: pair}
 
+    def _reflection(
+        self, e: Expr, sides: tuple[int, ...], form: tuple[HalfLine, dict[str, Any]]
+    ) -> tuple[dict[int, int], list[Zero]] | None:
+        """f(x) = c ± f(−x), as σ(a) = 1 − σ(−a): in pairs, one side computed from the other where that is shorter and
+        nothing cancels; the places of both sides and the zeros of the other one, or None."""
+        line, options = form
+        if len(sides) < 2 or not self.arithmetic.paired:
+            return None
+        elements = {side: line.reduced(e.subs(x, side * a)) for side in sides}
+        for side, sign in product(sides, (1, -1)):
+            constant = elements[side] - sign * elements[-side]
+            if not (constant.numer.is_ground and constant.denom.is_ground) or constant == 0:
+                continue
+            start = len(self.b.nodes)
+            first, second = (HalfLineLowering(self.b, line, arithmetic=self.arithmetic, **options) for _ in range(2))
+            other, before = first.element(elements[-side]), len(self.b.nodes)
+            second.element(elements[side])
+            c = sympy.sympify(constant.as_expr())
+            is_shorter = len(self.b.nodes) - before >= SHORTER
+            if is_shorter and not self._zeros(second.suspicious, side) and _outweighs(c, line, elements[-side]):
+                part = self.b.op("within", other, self.b.constant(abs(c)))
+                both = self.b.op("add" if sign == 1 else "sub", self.b.constant(c), part)
+                return {-side: other, side: both}, self._zeros(first.suspicious, -side)
+            self.b.back_to(start)
+        return None
+
     def _both(self, places: dict[int, int], parity: int) -> int:
         b = self.b
         if parity == -1:
@@ -354,14 +387,14 @@ class _Assembly:
 
     # ---------------------------------------------------------------------------------------------------------- zeros
 
-    def _zeros(self, factors: list[Expr], side: int, *, whole: bool = False) -> list[Zero]:
-        """The zeros of factors in which terms cancel, as points x."""
+    def _zeros(self, sums: list[Cancelling], side: int, *, whole: bool = False) -> list[Zero]:
+        """The zeros of sums in which terms cancel, as points x."""
         found: list[Zero] = []
-        for factor in factors:
-            function = ball_function(factor, (a,))
+        for cancelling in sums:
+            function = ball_function(cancelling.factor, (a,))
             if _vanishes(function, arb(0)):
-                found.append(Zero(Fraction(0), (Fraction(0), Fraction(0))))
-            found += [Zero.of(side, low, high) for low, high in _sign_changes(function, both=whole)]
+                found.append(Zero(Fraction(0), (Fraction(0), Fraction(0)), cancelling))
+            found += [Zero.of(side, low, high, cancelling) for low, high in _sign_changes(function, both=whole)]
         return found
 
     def _patched(
@@ -465,16 +498,21 @@ class Zero:
 
     position: Fraction
     bracket: tuple[Fraction, Fraction]
+    cancelling: Cancelling
 
     @classmethod
-    def of(cls, side: int, low: Fraction, high: Fraction) -> Zero:
+    def of(cls, side: int, low: Fraction, high: Fraction, cancelling: Cancelling) -> Zero:
         """The root between low and high on the half-line of this side."""
         ends = (low, high) if side == 1 else (-high, -low)
-        return cls((ends[0] + ends[1]) / 2, ends)
+        return cls((ends[0] + ends[1]) / 2, ends, cancelling)
 
     def mirrored(self) -> Zero:
         """The same zero at −x."""
-        return Zero.of(-1, *self.bracket)
+        return Zero.of(-1, *self.bracket, self.cancelling)
+
+    def loss(self, *ends: Fraction) -> float:
+        """What is lost at the ends of an interval around the zero, by the sum that is computed outside."""
+        return max(self.cancelling.loss(abs(end)) for end in ends)
 
 
 def _rational(value: Fraction) -> sympy.Rational:
@@ -562,6 +600,14 @@ def _parity(line: HalfLine, e: Expr) -> int:
     return 1 if plus == minus else -1 if plus == -minus else 0
 
 
+def _outweighs(c: Expr, line: HalfLine, element: Any) -> bool:
+    """Whether an element is at most ⅔ of a constant from 0 on, as far as can be seen at many points."""
+    function = ball_function(element.as_expr().xreplace(line.definitions()), (a,))
+    with flint.ctx.workprec(400):
+        most = 2 * abs(enclose(c, {}, digits=60)) / 3
+        return all(bool(abs(function(arb(2) ** (arb(k) / 4))) < most) for k in range(-80, 40))
+
+
 def _vanishes(function: Any, point: arb) -> bool:
     with flint.ctx.workprec(400):
         value = function(point)
@@ -591,7 +637,10 @@ def _fit(
     arithmetic: Arithmetic,
     at_roots: tuple[Fraction, ...],
 ) -> LocalPolynomial | None:
-    """The widest proven polynomial at a zero that stays within the span; none where the arithmetic wants none."""
+    """A proven polynomial at a zero that stays within the span; none where the arithmetic wants none.
+
+    The widest one; in pairs the narrowest outside of which the sum that cancels loses little.
+    """
     if not at_roots:
         return None
     at_origin = zero.position == 0
@@ -605,7 +654,8 @@ def _fit(
         return None
     even = at_origin and parity != 0
     bits = arithmetic.digits if arithmetic.compensated else PAIRED_BITS if arithmetic.paired else SHORT_BITS
-    for radius in RADII_AT_ZERO if at_origin else at_roots:
+    radii = RADII_AT_ZERO if at_origin else at_roots
+    for radius in _wide_enough(radii, centre, zero) if arithmetic.paired else radii:
         low, high = _clipped(centre - radius, span[0], True), _clipped(centre + radius, span[1], False)
         if low is None or high is None or not low <= centre <= high:
             return None
@@ -614,6 +664,12 @@ def _fit(
         except Unsupported:
             continue
     return None
+
+
+def _wide_enough(radii: tuple[Fraction, ...], centre: Fraction, zero: Zero) -> tuple[Fraction, ...]:
+    """The radii, the largest first, from the smallest one outside of which little is lost."""
+    enough = next((r for r in radii[::-1] if zero.loss(centre - r, centre + r) <= MOST_LOST), radii[0])
+    return radii[radii.index(enough) :]
 
 
 def _clipped(value: Fraction, end: Expr, is_left: bool) -> Fraction | None:
