@@ -26,6 +26,8 @@ from .compiled import Array
 SLACK = 1.0
 #: Points, about, over which a table is held against its goal, and cells of it whose ends are among them.
 TABLE_SAMPLE, MOST_BORDERS = 400, 150
+#: Inputs beyond do not speak for a table: 3x overflows there, of which sin(3x) is none the slower.
+FARTHEST = 1e300
 #: Points of the comparison, besides the special ones of the formula.
 SAMPLE = (
     0.0, 1e-300, 1e-30, 1e-9, 1e-4, 0.01, 0.1, 0.3, 0.5, 0.7, 1.0, 1.3, 1.7, 2.2, 3.1, 4.5, 6.3, 9.1, 13.0, 18.7, 27.1,
@@ -55,22 +57,22 @@ def accepted(
     """
     names = output_names(orders)
     expressions = {name: row.derivative(n) for n, name in names.items()}
-    kept = frozenset(name for n, name in names.items() if not _stable_is_better(row, n, dtype))
-    tabulated = frozenset(name for n, name in names.items() if tables and table_is_better(row, n, dtype))
+    kept = frozenset(name for n, name in names.items() if not _stable_is_better(row, n, dtype, arithmetic))
+    tabulated = frozenset(name for n, name in names.items() if tables and table_is_better(row, n, dtype, arithmetic))
     return stable_program(
         expressions, arithmetic or ARITHMETICS[dtype], as_written=kept, tabulated=tabulated, factors=factors
     )
 
 
 @lru_cache(maxsize=512)
-def table_is_better(row: Activation, order: int, dtype: str) -> bool:
+def table_is_better(row: Activation, order: int, dtype: str, arithmetic: Arithmetic | None = None) -> bool:
     """Whether an output misses its goal without a table of polynomials, and less so with one where that has cells.
 
     Rows of the table of activations have promises of their own and are computed without.
     """
     if not row.is_typed:
         return False
-    without, tabulated = errors_with_table(row, order, dtype)
+    without, tabulated = errors_with_table(row, order, dtype, arithmetic)
     return without > goal(dtype, order) and tabulated < without
 
 
@@ -82,30 +84,40 @@ def goal(dtype: str, order: int) -> float:
 
 
 @lru_cache(maxsize=512)
-def errors_with_table(row: Activation, order: int, dtype: str) -> tuple[float, float]:
-    """(worst error without a table, with one) in ULP where the table has cells, by NumPy over an adversarial sample.
+def errors_with_table(
+    row: Activation, order: int, dtype: str, arithmetic: Arithmetic | None = None
+) -> tuple[float, float]:
+    """(worst error without a table, with one) in ULP where the table has cells, over an adversarial sample.
 
-    The same twice where none is made: the goal is met without, or the formula cannot be tabulated.
+    Both are run by NumPy; where that misses the goal and ``arithmetic`` carries pairs, a program without a table is
+    compiled with them. The same twice where no table is made: the goal is met without, or the formula cannot be
+    tabulated.
     """
     from .accuracy import adversarial_sample
 
     sample = adversarial_sample(row, order, dtype, size=TABLE_SAMPLE)
-    expression, kept = row.derivative(order), not _stable_is_better(row, order, dtype)
+    sample = sample[np.abs(sample.astype(np.float64)) <= FARTHEST]
+    expression, kept = row.derivative(order), not _stable_is_better(row, order, dtype, arithmetic)
     without = (
         as_written_program(row, order) if kept else stable_program({"value": expression}, ARITHMETICS[dtype]).program
     )
-    worst = _worst_error(without, row, order, dtype, sample)
+    runs = run_with_numpy(without, dtype)
+    worst = _worst_error(runs, row, order, dtype, sample)
+    if worst > goal(dtype, order) and arithmetic is not None and arithmetic.paired:
+        runs = _run_in_pairs(row, order, dtype, arithmetic, kept=kept)
+        worst = _worst_error(runs, row, order, dtype, sample)
     if worst <= goal(dtype, order):
         return worst, worst
     found = stable_program({"value": expression}, ARITHMETICS[dtype], tabulated=frozenset(("value",)))
     tables = found.tables.get("value", ())
     with np.errstate(over="ignore"):
-        also = np.array([p for table in tables for p in borders_of(table)], dtype=dtype)
+        also = np.array([p for t in tables for p in borders_of(t) if abs(p) <= FARTHEST], dtype=dtype)
     sample = np.unique(np.concatenate([sample, also]))
     held = np.array([any(table.holds(p) for table in tables) for p in sample.tolist()])
     if not held.any():
         return worst, worst
-    return tuple(_worst_error(p, row, order, dtype, sample[held]) for p in (without, found.program))  # type: ignore[return-value]
+    both = (runs, run_with_numpy(found.program, dtype))
+    return tuple(_worst_error(run, row, order, dtype, sample[held]) for run in both)  # type: ignore[return-value]
 
 
 def borders_of(table: Table) -> list[float]:
@@ -119,25 +131,33 @@ def borders_of(table: Table) -> list[float]:
 
 
 @lru_cache(maxsize=512)
-def _stable_is_better(row: Activation, order: int, dtype: str) -> bool:
+def _stable_is_better(row: Activation, order: int, dtype: str, arithmetic: Arithmetic | None = None) -> bool:
+    """Whether the stable form is no worse than the formula as written, by NumPy; a typed formula's also in pairs."""
     stable, written = errors_of_forms(row, order, dtype)
+    if stable > written + SLACK and row.is_typed and arithmetic is not None and arithmetic.paired:
+        runs = (_run_in_pairs(row, order, dtype, arithmetic, kept=kept) for kept in (False, True))
+        stable, written = (_worst_error(run, row, order, dtype, _sample(dtype)) for run in runs)
     return stable <= written + SLACK
+
+
+def _sample(dtype: str) -> Array:
+    within = [p for p in SAMPLE if p < float(np.finfo(dtype).max)]
+    return np.array([s * p for p in within for s in (1, -1)], dtype=dtype)
 
 
 def errors_of_forms(row: Activation, order: int, dtype: str, points: Array | None = None) -> tuple[float, float]:
     """(worst error of the stable form, of the formula as written) in ULP, both run by NumPy, over a sample."""
-    within = [p for p in SAMPLE if p < float(np.finfo(dtype).max)]
-    sample = np.array([s * p for p in within for s in (1, -1)], dtype=dtype) if points is None else points
+    sample = _sample(dtype) if points is None else points
     stable = stable_program({"value": row.derivative(order)}, ARITHMETICS[dtype]).program
-    written = as_written_program(row, order)
-    return _worst_error(stable, row, order, dtype, sample), _worst_error(written, row, order, dtype, sample)
+    both = (run_with_numpy(program, dtype) for program in (stable, as_written_program(row, order)))
+    return tuple(_worst_error(run, row, order, dtype, sample) for run in both)  # type: ignore[return-value]
 
 
-def _worst_error(program: Program, row: Activation, order: int, dtype: str, sample: Array) -> float:
-    """The largest error of a program that was decided over a sample; ∞ where none was."""
+def _worst_error(run: Callable[[Array], Array], row: Activation, order: int, dtype: str, sample: Array) -> float:
+    """The largest error that was decided over a sample; ∞ where none was."""
     from .accuracy import FORMATS, exact_function, ulp_error
 
-    exact, computed = exact_function(row, order), run_with_numpy(program, dtype)(sample)
+    exact, computed = exact_function(row, order), run(sample)
     errors = [
         ulp_error(v, exact(p), FORMATS[dtype])[0] for p, v in zip(sample.tolist(), computed.tolist(), strict=True)
     ]
@@ -159,5 +179,25 @@ def run_with_numpy(program: Program, dtype: str) -> Callable[[Array], Array]:
     def run(points: Array) -> Array:
         with np.errstate(all="ignore"):
             return np.asarray(namespace["run"](points))
+
+    return run
+
+
+@lru_cache(maxsize=64)
+def _run_in_pairs(
+    row: Activation, order: int, dtype: str, arithmetic: Arithmetic, *, kept: bool
+) -> Callable[[Array], Array]:
+    """The stable form, or with ``kept`` the formula as written, in pairs and compiled for the CPU; no file is kept."""
+    from .targets.numba_cpu import print_source
+
+    as_written = frozenset(("value",)) if kept else frozenset[str]()
+    program = stable_program({"value": row.derivative(order)}, arithmetic, as_written=as_written).program
+    namespace: dict[str, Any] = {}
+    exec(compile(print_source(program, dtype=dtype, cache=False), "<generated>", "exec"), namespace)  # likewise
+
+    def run(points: Array) -> Array:
+        results = np.empty_like(points)
+        namespace["run"](points, results)
+        return results
 
     return run

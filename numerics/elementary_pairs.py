@@ -324,39 +324,63 @@ def paired_atan(x: float) -> tuple[float, float]:
 
 
 @numba.njit(forceinline=True, error_model="numpy")
-def paired_near_quarters(x: float) -> tuple[int, float, float, float, float]:
-    """(n, sine, cosine) of x − nπ/2, both as pairs, for |x| ≤ 8192; π/2 in three parts."""
+def quadrants(x: float, rest: float) -> tuple[int, float, float, float, float]:
+    """(n, s, s_low, c, c_low) of x + rest = nπ/2 + r for |x| ≤ 8192: sin r and cos r, steps as in near_sin."""
     z = fma(x, 0.6366197723675814, 6755399441055744.0)
     k = z - 6755399441055744.0
     a = fma(k, -1.5707963267341256, x)
     b = k * 6.077100506303966e-11
     r = a - b
-    low = fma(k, -2.0222662487959506e-21, (a - r) - b)
-    high = r + low
-    low = (r - high) + low
+    total = r + rest
+    back = total - r  # near a multiple of π/2 the rest may be the larger one
+    low = ((r - (total - back)) + (rest - back)) + fma(k, -2.0222662487959506e-21, (a - r) - b)
+    high = total + low
+    low = (total - high) + low
     square = high * high
-    rest = fma(high * square, sin_polynomial(square), low * fma(square, -0.5, 1.0))
-    s = high + rest
-    s_low = (high - s) + rest
+    tail = fma(high * square, sin_polynomial(square), low * fma(square, -0.5, 1.0))
+    s = high + tail
     half = 0.5 * high
-    lost = fma(half, high, -(half * high))
-    top = 1.0 - half * high
-    rest = ((1.0 - top) - half * high) + fma(square * square, cos_polynomial(square), -fma(high, low, lost))
+    product = half * high
+    lost = fma(half, high, -product)
+    top = 1.0 - product
+    rest = ((1.0 - top) - product) + fma(square * square, cos_polynomial(square), -fma(high, low, lost))
     c = top + rest
-    return bits_of(z), s, s_low, c, (top - c) + rest
+    return bits_of(z), s, (high - s) + tail, c, (top - c) + rest
 
 
 @numba.njit(forceinline=True, error_model="numpy")
-def paired_near_sin(x: float) -> tuple[float, float]:
-    """sin x for |x| ≤ 8192."""
-    n, s, s_low, c, c_low = paired_near_quarters(x)
-    sign = -1.0 if n & 2 else 1.0
-    return sign * (c if n & 1 else s), sign * (c_low if n & 1 else s_low)
+def paired_sin(x: float, rest: float) -> tuple[float, float]:
+    """sin(x + rest) for |x| ≤ 8192."""
+    n, s, s_low, c, c_low = quadrants(x, rest)
+    sign = (n & 2) << 62
+    return from_bits(bits_of(c if n & 1 else s) ^ sign), from_bits(bits_of(c_low if n & 1 else s_low) ^ sign)
 
 
 @numba.njit(forceinline=True, error_model="numpy")
-def paired_near_cos(x: float) -> tuple[float, float]:
-    """cos x for |x| ≤ 8192."""
-    n, s, s_low, c, c_low = paired_near_quarters(x)
-    sign = -1.0 if (n + 1) & 2 else 1.0
-    return sign * (s if n & 1 else c), sign * (s_low if n & 1 else c_low)
+def paired_cos(x: float, rest: float) -> tuple[float, float]:
+    """cos(x + rest) for |x| ≤ 8192."""
+    n, s, s_low, c, c_low = quadrants(x, rest)
+    sign = ((n + 1) & 2) << 62
+    return from_bits(bits_of(s if n & 1 else c) ^ sign), from_bits(bits_of(s_low if n & 1 else c_low) ^ sign)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def far_sum(f: float, slope: float, rest: float) -> tuple[float, float]:
+    """f·cos(rest) + slope·sin(rest) as high + low; the rest of a large argument may be large too."""
+    half = math.sin(0.5 * rest)
+    low = slope * math.sin(rest) - 2.0 * f * half * half
+    high = f + low
+    back = high - f
+    return high, (f - (high - back)) + (low - back)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def far_sin(x: float, rest: float) -> tuple[float, float]:
+    """sin(x + rest) by the C library, whose own rounding stays."""
+    return far_sum(math.sin(x), math.cos(x), rest)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def far_cos(x: float, rest: float) -> tuple[float, float]:
+    """cos(x + rest) by the C library, whose own rounding stays."""
+    return far_sum(math.cos(x), -math.sin(x), rest)

@@ -70,8 +70,8 @@ _PAIRED = tuple(
         ("near_erf", 2, lambda a, rest: (a + rest).erf()),  # of an argument known to lie in [−½, ½]
         ("erfcx", 2, lambda a, rest: ((a + rest) ** 2).exp() * (a + rest).erfc()),
         ("atan", 1, lambda a: a.atan()),
-        ("sin", 1, lambda a: a.sin()),
-        ("cos", 1, lambda a: a.cos()),
+        ("sin", 2, lambda a, rest: (a + rest).sin()),
+        ("cos", 2, lambda a, rest: (a + rest).cos()),
     )
 )
 

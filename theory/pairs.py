@@ -36,8 +36,8 @@ LARGEST = sympy.Integer(2) ** 1024 - sympy.Integer(2) ** 971
 OF_PAIRS = ("log1p", "log1p_unit", "erf", "near_erf", "erfcx")
 #: Those that return a pair, given the high part; what the low part adds is f′(hi)·lo.
 OF_HIGH = ("exp", "lifted_exp", "exp_mantissa", "decaying_expm1", "atan")
-#: Those of x alone, in programs whose results are multiplied further (:mod:`.scaled_products`).
-OF_INPUT = ("sin", "cos")
+#: Likewise; of a float, and where the result is rounded at once, the plain function is as good.
+OF_ARGUMENTS = ("sin", "cos")
 #: Powers of two, and what a result is raised by: exact as they are.
 _POWERS = ("power_below", "inverse_power", "exponent_of", "exp_exponent")
 #: Up to here erf is an odd polynomial.
@@ -67,7 +67,6 @@ class _Pairing:
         for node in self.nodes:
             known = self._decaying(node) or self._mantissa(node)
             self.ranges.append(known or interval(node, [self.ranges[o] for o in node.operands]))
-        self.multiplied = any(node.operation == "power_below" for node in self.nodes)
         #: arguments of exponentials that are m·2ᵏ; step -> its m, for steps that are
         self.parted = {node.operands[0] for node in self.nodes if node.operation == "exp_mantissa"}
         self.split = {node.operands[0]: k for k, node in enumerate(self.nodes) if self._is_mantissa(node)}
@@ -212,7 +211,7 @@ class _Pairing:
                 return self._share_of_sum(place, position)
             case "mul" if node.operands[0] == node.operands[1]:
                 return 2.0
-            case "exp" | "lifted_exp" | "exp_mantissa":
+            case "exp" | "lifted_exp" | "exp_mantissa" | "sin" | "cos":
                 return math.inf
             case "sqrt":
                 return 0.5
@@ -324,6 +323,8 @@ class _Pairing:
                     return self._sum(inverse)
                 wild = self._is_wild(place, *node.operands) or inverse.wild
                 return self._by_distance(above, inverse, place) or self._rounded_product(self._of(above), inverse, wild)
+            case operation if operation in OF_ARGUMENTS and self._of(node.operands[0]).lo is None:
+                return self.b.op(operation, self._hi(node.operands[0]))
         return self._sum(self._pair(place, node))
 
     def _by_distance(self, x: int, q: Pair, factor: int) -> int | None:
@@ -402,12 +403,8 @@ class _Pairing:
                 return self._product(given[0], inverse, wild or inverse.wild)
             case "sqrt":
                 return self._root(given[0], wild)
-            case operation if operation in OF_PAIRS or operation in OF_HIGH:
+            case operation if operation in OF_PAIRS + OF_ARGUMENTS or operation in OF_HIGH:
                 return self._function(node, given, wild)
-            case operation if operation in OF_INPUT and self.multiplied and self.as_pair[place]:
-                if self.nodes[operands[0]].operation == "input":
-                    both = b.op(f"paired_{operation}", given[0].hi)
-                    return Pair(b.op("high", both), b.op("low", both))
         return Pair(self._plain(node))
 
     def _constant(self, value: sympy.Expr) -> Pair:
@@ -531,7 +528,7 @@ class _Pairing:
 
     def _function(self, node: Node, given: list[Pair], wild: bool) -> Pair:
         b, argument, operation = self.b, given[0], self._narrowed(node)
-        if operation in OF_PAIRS:
+        if operation in OF_PAIRS + OF_ARGUMENTS:
             both = b.op(f"paired_{operation}", argument.hi, b.constant(0) if argument.lo is None else argument.lo)
             return Pair(b.op("high", both), b.op("low", both), wild)
         hi, lo = self._parts_of_high(node, argument.hi, [p.hi for p in given[1:]])

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from ...theory.arithmetic import ARITHMETICS, Arithmetic
 from ...theory.errors import Unsupported
 from ...theory.lowering import Program
-from . import numba_cpu
+from . import numba_cpu, sines
 from .printing import INDENT, identifier, ordered, rounded
 
 #: Storage -> entries in an access of 16 bytes.
@@ -28,10 +28,8 @@ def _table(program: Program, arithmetic: Arithmetic) -> dict[str, str]:
     table, _ = numba_cpu._table(program, arithmetic)
     table = {operation: text.replace("math.", "library_") for operation, text in table.items()}
     table |= {"mul": "mul({0}, {1})", "pow": "library_pow({0}, {1})"}
-    if arithmetic.wanted < arithmetic.digits and _of_inputs(program, numba_cpu.LIMITED):
-        table |= {operation: f"wide_{operation}({{0}})" for operation in numba_cpu.LIMITED}
-    if arithmetic.wanted == 53 and _of_inputs(program, numba_cpu.LIMITED):
-        table |= {operation: numba_cpu.either(operation, "library_") for operation in numba_cpu.LIMITED}
+    if arithmetic.wanted < arithmetic.digits and _of_inputs(program, sines.WIDE):
+        table |= {operation: f"wide_{operation}({{0}})" for operation in sines.WIDE}
     return table
 
 

@@ -13,6 +13,7 @@ from ...theory.arithmetic import ARITHMETICS, Arithmetic
 from ...theory.errors import Unsupported
 from ...theory.lowering import Program
 from ...theory.scaled_erfc import without_erfcx
+from . import sines
 from .branches import Branch, plan
 from .printing import INDENT, identifier, operand_text, ordered, table_lines, text_of
 from .rewriting import Rule, fused, rewritten, root_two_erfcx, shared_reciprocal, single_tail, unit_log1p, whole_expm1
@@ -57,8 +58,6 @@ TABLE: dict[str, str] = {
     "high": "{0}[0]",
     "low": "{0}[1]",
     "exponent": "{0}[2]",
-    "paired_sin": "(math.sin({0}), 0.0)",
-    "paired_cos": "(math.cos({0}), 0.0)",
     "split_high": "{0}[0]",
     "split_low": "{0}[1]",
 }
@@ -77,12 +76,6 @@ VECTORISED = (
 )
 #: Composed of those (:mod:`..elementary_composed`), in float64 only.
 COMPOSED = ("tanh", "sinh", "cosh", "erfc", "asin", "acos")
-#: Of these there is one of our own that holds for |x| up to a limit; used where the argument is the input itself.
-LIMITED = ("sin", "cos")
-#: The same, their results as pairs.
-PAIRED_LIMITED = ("paired_sin", "paired_cos")
-#: Bits of the results -> the limit.
-LIMITS = {53: 8192.0, 24: 65536.0}
 #: Where the elementary functions come from: imported, copied into the source, or the C library's (for comparison).
 SOURCES = ("package", "copied", "library")
 
@@ -137,6 +130,8 @@ def _table(program: Program, arithmetic: Arithmetic) -> tuple[dict[str, str], tu
     if arithmetic.digits == 53:
         table |= {operation: f"{prefix}{operation}({{0}})" for operation in COMPOSED}
         used += [f"{prefix}{operation}" for operation in COMPOSED if operation in program.operations]
+        table |= sines.either(program, arithmetic)
+        used += sines.functions(program, arithmetic)
     if program.tables:
         used.append("cell_of")
     return table, tuple(used)
@@ -151,28 +146,6 @@ def prepared(program: Program, arithmetic: Arithmetic) -> Program:
     if arithmetic.lean:
         rules += (root_two_erfcx,)
     return fused(rewritten(rewritten(program, rules), (single_tail,)), repeated=arithmetic.lean)
-
-
-def _limit(program: Program, arithmetic: Arithmetic) -> float | None:
-    """Up to where all steps of the program can be vectors; None where that is nowhere, or where there is no limit."""
-    limited = (*LIMITED, *PAIRED_LIMITED)
-    arguments = {node.operands[0] for node in program.nodes if node.operation in limited}  # 0: the first input
-    if arithmetic.digits != 53 or arguments != {0}:
-        return None
-    return LIMITS[arithmetic.wanted]
-
-
-def either(operation: str, library: str) -> str:
-    """Ours up to the limit, the library's beyond."""
-    return f"(near_{operation}({{0}}) if abs({{0}}) <= {LIMITS[53]} else {library}{operation}({{0}}))"
-
-
-def _either_pair(operation: str) -> str:
-    return f"({_near_pair(operation)} if abs({{0}}) <= {LIMITS[53]} else {TABLE[operation]})"
-
-
-def _near_pair(operation: str) -> str:
-    return f"{operation.replace('_', '_near_')}({{0}})"
 
 
 def _imports(table: Mapping[str, str], program: Program, used: Sequence[str], functions: str) -> list[str]:
@@ -201,7 +174,7 @@ def _with_numpy(program: Program, imports: list[str]) -> list[str]:
 
 def _module_of(name: str, used: Sequence[str]) -> str:
     """Where an elementary function is defined."""
-    if name.startswith("paired_"):
+    if name.startswith(("paired_", "far_")):
         return "elementary_pairs"
     if name.removeprefix("short_") in COMPOSED:
         return "elementary_composed"
@@ -215,8 +188,8 @@ def _calls_library(table: Mapping[str, str], program: Program) -> bool:
 
 def _vectorises(table: Mapping[str, str], program: Program) -> bool:
     """Whether every step can become vector instructions."""
-    calls = {op for op in program.operations - {"input", "constant"} if "math." in table[op]}
-    return not (calls - {"sqrt"}) and "pow" not in program.operations
+    dear = {op for op in program.operations - {"input", "constant"} if "math." in table[op] or "far_" in table[op]}
+    return not (dear - {"sqrt"}) and "pow" not in program.operations
 
 
 def becomes_vectors(program: Program, arithmetic: Arithmetic) -> bool:
@@ -258,18 +231,10 @@ def print_source(
         table, used = _table(program, arithmetic)
         in_pairs = any("paired" in name or name in COMPOSED for name in used)
         used += ("whole_vectors",) * (arithmetic.digits == 24 or in_pairs)
-    limit = None if functions == "library" else _limit(program, arithmetic)
-    prefix = "short_" if arithmetic.wanted == 24 else "near_"
-    within = table | {operation: f"{prefix}{operation}({{0}})" for operation in LIMITED}
-    within |= {operation: _near_pair(operation) for operation in PAIRED_LIMITED}
-    if limit is not None and _vectorises(within, program):
-        used += tuple(f"{prefix}{operation}" for operation in LIMITED if operation in program.operations)
-        used += tuple(op.replace("_", "_near_") for op in PAIRED_LIMITED if op in program.operations)
-        if arithmetic.wanted == 53:  # what an entry becomes must not depend on its neighbours
-            table |= {operation: either(operation, "math.") for operation in LIMITED}
-            table |= {operation: _either_pair(operation) for operation in PAIRED_LIMITED}
-    else:
-        limit = None
+    watched, within = None, table
+    if functions != "library" and not _vectorises(table, program) and arithmetic.digits == 53:
+        within = table | sines.near(program, arithmetic)
+        watched = sines.arguments(program) if _vectorises(within, program) else None
     inputs = {given: identifier(given) for given in program.inputs}
     outputs = {given: f"{identifier(given)}_out" for given in program.outputs}
     of_array = f"{dtype}[::1]"
@@ -289,15 +254,37 @@ def print_source(
     ]
     if "whole_vectors" in used:
         lines.append(f"{INDENT}whole_vectors()")
-    if limit is None:
+    if watched is None:
         lines += _loop(program, table, inputs, outputs, scalars, 1, arithmetic)
-    else:  # one large argument sends the whole share to the library
-        argument = inputs[program.inputs[0]]
-        lines += [f"{INDENT}beyond = 0", f"{INDENT}for i in range({argument}.size):"]
-        lines += [f"{INDENT * 2}beyond += abs({argument}[i]) > {limit}", f"{INDENT}if beyond == 0:"]
-        lines += _loop(program, within, inputs, outputs, scalars, 2, arithmetic)
+    elif not watched:
+        lines += _loop(program, within, inputs, outputs, scalars, 1, arithmetic)
+    else:
+        lines += _count_beyond(program, table, watched, inputs, outputs, scalars, arithmetic)
+        lines += [f"{INDENT}if beyond == 0:", *_loop(program, within, inputs, outputs, scalars, 2, arithmetic)]
         lines += [f"{INDENT}else:", *_loop(program, table, inputs, outputs, scalars, 2, arithmetic)]
     return "\n".join(lines) + "\n"
+
+
+def _count_beyond(
+    program: Program,
+    table: Mapping[str, str],
+    watched: tuple[int, ...],
+    inputs: Mapping[str, str],
+    outputs: Mapping[str, str],
+    scalars: Sequence[str],
+    arithmetic: Arithmetic,
+) -> list[str]:
+    """A loop that counts the arguments of sine and cosine beyond the limit: one sends a share the slower way."""
+    needed = sines.steps(program, watched)
+    read = {program.nodes[p].leaf for p in needed if program.nodes[p].operation == "input"}
+    names = names_of(program, {given: (t if given in scalars else f"{t}_i") for given, t in inputs.items()})
+    lines = [f"{INDENT}beyond = 0", f"{INDENT}for i in range({next(iter(outputs.values()))}.size):"]
+    for given, text in inputs.items():
+        if given in read and given not in scalars:
+            lines.append(f"{INDENT * 2}{text}_i = numba.float64({text}[i])")
+    lines += [_step(program, table, names, p, 2) for p, _ in ordered(program) if p in needed]
+    limit = sines.LIMITS[sines.digits(program, arithmetic)]
+    return lines + [f"{INDENT * 2}beyond += abs({names[p]}) > {limit}" for p in watched]
 
 
 def _loop(
