@@ -47,7 +47,7 @@ SMALLEST_COPIED = 256
 
 #: Modules of theory/ that determine what a kernel computes.
 _GENERATORS = (
-    "lowering", "stability", "half_lines", "decaying", "compensated", "pairs", "scaled_products", "ranges",
+    "lowering", "stability", "half_lines", "reflections", "decaying", "compensated", "pairs", "scaled_products", "ranges",
     "local_polynomials", "scaled_erfc", "proof", "pieces", "sign_changes", "arithmetic", "activations", "cells",
     "tabulation", "table_lowering", "removable", "local_zeros", "far_bounds",
 )  # fmt: skip
