@@ -40,8 +40,9 @@ from .lowering import Builder, Lowering, Node, Program
 from .pairs import paired
 from .proof import PROOF_POINTS
 from .scaled_products import multiplied, scaled
-from .stability import PAIRED_BITS, SHORT_BITS, Stable, assembled
+from .stability import Stable, assembled
 from .symbols import x
+from .zero_patches import PAIRED_BITS, SHORT_BITS
 
 #: Below this |t| a function is its first term, above it its last one.
 TINY, HUGE = Rational(1, 2**60), Integer(2**60)
