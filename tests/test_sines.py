@@ -19,7 +19,7 @@ FORMULAS = {
     "cos(x**2-1)": (lambda v: (v * v - 1).cos(), 1, 1.0),
     "x*sin(x/3)": (lambda v: v * (v / 3).sin(), 1, 1.0),
     "sin(sin(x))": (lambda v: v.sin().sin(), 1, 1.0),
-    "sin(3*x)/(1+x**2)": (lambda v: (3 * v).sin() / (1 + v * v), 1, 1.0),
+    "cos(5*x+1)/2": (lambda v: (5 * v + 1).cos() / 2, 1, 1.0),
     "cos(exp(x/9))": (lambda v: (v / 9).exp().cos(), None, 1.5),  # the C library's, rounded by itself
 }
 
