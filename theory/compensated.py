@@ -47,7 +47,8 @@ def constant_pair(builder: Builder, value: sympy.Expr, arithmetic: Arithmetic) -
     return Pair(builder.constant(exact_hi), builder.constant(rest))
 
 
-def _is_power_of_two(value: sympy.Expr | None) -> bool:
+def is_power_of_two(value: sympy.Expr | None) -> bool:
+    """Whether an exact constant is ±2ᵏ; None is none."""
     if value is None or not value.is_Rational or value == 0:
         return False
     p, q = abs(int(value.p)), int(value.q)
@@ -76,7 +77,7 @@ def product(b: Builder, pair: Pair, factor: int, arithmetic: Arithmetic) -> Pair
     """(hi + lo)·factor for an exact ``factor``."""
     hi = b.op("mul", pair.hi, factor)
     carried = None if pair.lo is None else b.op("mul", pair.lo, factor)
-    if _is_power_of_two(b.value_of(pair.hi)) or _is_power_of_two(b.value_of(factor)):
+    if is_power_of_two(b.value_of(pair.hi)) or is_power_of_two(b.value_of(factor)):
         return Pair(hi, carried)
     error = b.op("fma", pair.hi, factor, b.op("neg", hi)) if arithmetic.fused else _error(b, pair.hi, factor, hi)
     return Pair(hi, error if carried is None else b.op("add", error, carried))
@@ -184,7 +185,7 @@ class Split:
 def product_rest(b: Builder, place: int) -> int | None:
     """What a product misses by being rounded; None for one with a power of two, and another step."""
     node = b.nodes[place]
-    if node.operation != "mul" or any(_is_power_of_two(b.value_of(o)) for o in node.operands):
+    if node.operation != "mul" or any(is_power_of_two(b.value_of(o)) for o in node.operands):
         return None
     return b.op("fma", *node.operands, b.op("neg", place))
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import sympy
 
 from .arithmetic import Arithmetic
-from .compensated import nearest_float
+from .compensated import is_power_of_two, nearest_float
 from .lowering import Builder, Node, Program, Rest
 from .ranges import Interval, absolute, interval
 
@@ -191,7 +191,7 @@ class _Pairing:
             return self._scales(node.operands[0])
         if node.operation in _POWERS:
             return True
-        return node.operation == "constant" and _is_power_of_two(node.leaf)
+        return node.operation == "constant" and is_power_of_two(node.leaf)
 
     def _steeper(self, place: int, position: int, slope: float) -> float:
         """A bound of |∂ log output/∂ operand|, given that of the step."""
@@ -557,13 +557,6 @@ def _negative(b: Builder, pair: Pair) -> Pair:
 def _times(p: float, q: float) -> float:
     """p·q with 0·∞ = 0."""
     return 0.0 if p == 0 or q == 0 else p * q
-
-
-def _is_power_of_two(value: sympy.Expr) -> bool:
-    if not value.is_Rational or value == 0:
-        return False
-    p, q = abs(int(value.p)), int(value.q)
-    return p & (p - 1) == 0 and q & (q - 1) == 0
 
 
 def _inverse_square(b: Builder, u: int) -> int:

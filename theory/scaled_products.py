@@ -13,6 +13,7 @@ from functools import reduce
 
 import sympy
 
+from .compensated import is_power_of_two
 from .lowering import Builder, Node, Program
 from .ranges import Interval, absolute, interval
 
@@ -303,11 +304,3 @@ class _Products:
                     scale = second.leaf * sympy.Integer(2) ** self.nodes[first.operands[1]].leaf
                     return b.op("mul", b.op("exp", self.move(first.operands[0])), b.constant(scale))
         return b.op(node.operation, *map(self.move, node.operands), leaf=node.leaf)
-
-
-def is_power_of_two(value: sympy.Expr) -> bool:
-    """Whether an exact constant is ±2ᵏ."""
-    if not value.is_Rational or value == 0:
-        return False
-    p, q = abs(int(value.p)), int(value.q)
-    return p & (p - 1) == 0 and q & (q - 1) == 0

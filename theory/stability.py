@@ -78,6 +78,7 @@ class _Assembly:
         self.expressions, self.arithmetic, self.written = dict(expressions), arithmetic, written
         self.tabulated, self.factors = tabulated, factors or {}
         self.stable = Stable(Program((), (), {}))
+        self.patching = Patching(self.b, self.x, arithmetic, self.stable.patches)
 
     def program(self) -> Stable:
         """The program in plain steps."""
@@ -195,7 +196,7 @@ class _Assembly:
         lowering = HalfLineLowering(self.b, line, place, self.arithmetic, whole=True)
         place = lowering.element(element)
         zeros = zeros_of(lowering.suspicious, 1, whole=True)
-        return self._patched(name, e, place, zeros, span, parity=_parity(line, e))
+        return self.patching.patched(name, e, place, zeros, span, parity=_parity(line, e))
 
     def _held(self, span: tuple[Expr, Expr]) -> int:
         """x, held to the span where a power of it could overflow on the other side of a border."""
@@ -296,7 +297,7 @@ class _Assembly:
             places[side] = at_side[0] if beyond is None else self.b.op("select", *beyond, at_side[0])
         if parity:
             zeros += [z.mirrored() for z in zeros if z.position]
-        return self._patched(name, e, self._both(places, parity), zeros, span, parity, careful)
+        return self.patching.patched(name, e, self._both(places, parity), zeros, span, parity, careful)
 
     def _reflected(
         self, name: str, e: Expr, span: tuple[Expr, Expr], form: tuple[HalfLine, dict[str, Any]], r: Reflection
@@ -322,7 +323,7 @@ class _Assembly:
         elif r.sign == -1:
             place = b.op("mul", place, onsides_of(Integer(1), Integer(-1)))
         zeros = zeros_of(lowering.suspicious, r.side)
-        return self._patched(name, e, b.op("add", place, added), zeros, span, 0, lowering.careful)
+        return self.patching.patched(name, e, b.op("add", place, added), zeros, span, 0, lowering.careful)
 
     def _shared_denominator(self, e: Expr, line: HalfLine, options: dict[str, Any]) -> dict[Any, compensated.Pair]:
         """One denominator for both half-lines, each with its own numbers in it, so that one division serves them."""
@@ -365,22 +366,6 @@ class _Assembly:
                 return {-side: other, side: both}, zeros_of(first.suspicious, -side)
             self.b.back_to(start)
         return None
-
-    def _patched(
-        self,
-        name: str,
-        e: Expr,
-        place: int,
-        zeros: list[Zero],
-        span: tuple[Expr, Expr],
-        parity: int,
-        careful: bool = False,
-    ) -> int:
-        """``place`` outside of the zeros that are reached by cancellation, local polynomials around them."""
-        patched, found = Patching(self.b, self.x, self.arithmetic).patched(e, place, zeros, span, parity, careful)
-        if found:
-            self.stable.patches.setdefault(name, []).extend(found)
-        return patched
 
     def _both(self, places: dict[int, int], parity: int) -> int:
         b = self.b

@@ -74,22 +74,24 @@ def zeros_of(sums: Sequence[Cancelling], side: int, *, whole: bool = False) -> l
 
 
 class Patching:
-    """Adds local polynomials to a program that is being built."""
+    """Adds local polynomials to a program that is being built, and to the list of its output in ``found``."""
 
-    def __init__(self, b: Builder, argument: int, arithmetic: Arithmetic) -> None:
-        self.b, self.x, self.arithmetic = b, argument, arithmetic
+    def __init__(
+        self, b: Builder, argument: int, arithmetic: Arithmetic, found: dict[str, list[LocalPolynomial]]
+    ) -> None:
+        self.b, self.x, self.arithmetic, self.found = b, argument, arithmetic, found
 
     def patched(
         self,
+        name: str,
         e: Expr,
         place: int,
         zeros: list[Zero],
         span: tuple[Expr, Expr],
         parity: int,
         careful: bool = False,
-    ) -> tuple[int, list[LocalPolynomial]]:
+    ) -> int:
         """``place`` outside, proven polynomials around the zeros; one that cannot be proven is left out."""
-        found: list[LocalPolynomial] = []
         radii = (*(self.arithmetic.wide_radii if careful else ()), *self.arithmetic.radii_at_roots)
         done: list[tuple[Fraction, Fraction]] = []
         for zero in zeros:
@@ -98,9 +100,9 @@ class Patching:
             patch = _fit(e, zero, span, parity, self.arithmetic, radii) if len(done) < MOST_PATCHES else None
             if patch is not None:  # two may overlap: either holds there
                 done.append((patch.low, patch.high))
-                found.append(patch)
+                self.found.setdefault(name, []).append(patch)
                 place = self._select_patch(patch, place)
-        return place, found
+        return place
 
     def _select_patch(self, patch: LocalPolynomial, outside: int) -> int:
         b = self.b

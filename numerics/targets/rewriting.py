@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import sympy
 
+from ...theory.compensated import is_power_of_two
 from ...theory.half_lines import ALMOST_LOG_2
 from ...theory.lowering import Builder, Node, Program
 from ...theory.ranges import reach
@@ -133,4 +134,4 @@ def _is_scaling(program: Program, place: int) -> bool:
     """Whether a step multiplies by a power of two."""
     node = program.nodes[place]
     values = [program.nodes[o].leaf for o in node.operands if program.nodes[o].operation == "constant"]
-    return node.operation == "mul" and any(v != 0 and sympy.log(abs(v), 2).is_Integer for v in values if v.is_Rational)
+    return node.operation == "mul" and any(map(is_power_of_two, values))
