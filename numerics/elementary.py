@@ -620,10 +620,8 @@ def raised(x: float, exponent: float) -> float:
 
 
 @numba.njit(forceinline=True, error_model="numpy")
-def short_exp(x: float) -> float:
-    """eˣ for results of 24 bits; beyond ±708 it stays where it is, which float32 cannot see."""
-    x = 709.0 if x > 709.0 else x
-    x = -708.0 if x < -708.0 else x
+def short_near_exp(x: float) -> float:
+    """eˣ for −708 ≤ x ≤ 709 and results of 24 bits."""
     z = fma(x, 1.4426950408889634, 6755399441056767.0)
     k = z - 6755399441056767.0
     r = fma(k, -0.6931471805599453, x)
@@ -632,37 +630,39 @@ def short_exp(x: float) -> float:
 
 
 @numba.njit(forceinline=True, error_model="numpy")
-def short_lifted_exp(x: float) -> float:
-    """eˣ for x ≤ 0 and results of 24 bits, which need no lifting."""
-    x = -708.0 if x < -708.0 else x
-    z = fma(x, 1.4426950408889634, 6755399441056767.0)
-    k = z - 6755399441056767.0
-    r = fma(k, -0.6931471805599453, x)
-    scale = from_bits(bits_of(z) << 52)
-    return fma(fma(r * r, short_exp_polynomial(r), r), scale, scale)
-
-
-@numba.njit(forceinline=True, error_model="numpy")
-def short_decaying_expm1(x: float) -> float:
-    """eˣ − 1 for x ≤ 0 and results of 24 bits, by the same steps as the exponential."""
-    x = -708.0 if x < -708.0 else x
+def short_near_expm1(x: float) -> float:
+    """eˣ − 1 for −708 ≤ x ≤ 709 and results of 24 bits, by the same steps."""
     z = fma(x, 1.4426950408889634, 6755399441056767.0)
     k = z - 6755399441056767.0
     r = fma(k, -0.6931471805599453, x)
     scale = from_bits(bits_of(z) << 52)
     return fma(fma(r * r, short_exp_polynomial(r), r), scale, scale - 1.0)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def short_exp(x: float) -> float:
+    """eˣ for results of 24 bits; beyond ±708 it stays where it is, which float32 cannot see."""
+    x = 709.0 if x > 709.0 else x
+    return short_near_exp(-708.0 if x < -708.0 else x)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def short_lifted_exp(x: float) -> float:
+    """eˣ for x ≤ 0 and results of 24 bits, which need no lifting."""
+    return short_near_exp(-708.0 if x < -708.0 else x)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def short_decaying_expm1(x: float) -> float:
+    """eˣ − 1 for x ≤ 0 and results of 24 bits."""
+    return short_near_expm1(-708.0 if x < -708.0 else x)
 
 
 @numba.njit(forceinline=True, error_model="numpy")
 def short_expm1(x: float) -> float:
     """eˣ − 1 for results of 24 bits."""
     x = 709.0 if x > 709.0 else x
-    x = -708.0 if x < -708.0 else x
-    z = fma(x, 1.4426950408889634, 6755399441056767.0)
-    k = z - 6755399441056767.0
-    r = fma(k, -0.6931471805599453, x)
-    scale = from_bits(bits_of(z) << 52)
-    return fma(fma(r * r, short_exp_polynomial(r), r), scale, scale - 1.0)
+    return short_near_expm1(-708.0 if x < -708.0 else x)
 
 
 @numba.njit(forceinline=True, error_model="numpy")
@@ -687,6 +687,13 @@ def short_log1p(x: float) -> float:
     result = fma(float(n), 0.6931471805599453, fma(f * f, short_log_polynomial(f), f))
     result = result if x < math.inf else x
     return result if x > -1.0 or x != x else (-math.inf if x == -1.0 else math.nan)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def short_near_reciprocal(q: float) -> float:
+    """1/q for 2⁻¹⁰⁰ ≤ q ≤ 2¹⁰⁰ and results of 24 bits: to 2⁻⁴⁵, by a division in float32 and one of Newton's steps."""
+    r = float(numba.float32(1.0) / numba.float32(q))
+    return r * fma(-q, r, 2.0)
 
 
 @numba.njit(forceinline=True, error_model="numpy")
@@ -718,7 +725,7 @@ def short_atan(x: float) -> float:
 @numba.njit(forceinline=True, error_model="numpy")
 def short_log1p_unit(x: float) -> float:
     """log(1 + x) for 0 ≤ x ≤ 1, for results of 24 bits: 2 artanh s, s = x/(2 + x)."""
-    s = x / (2.0 + x)
+    s = x * short_near_reciprocal(2.0 + x)
     return s * short_log1p_unit_polynomial(s * s)
 
 

@@ -452,7 +452,38 @@ def test_subnormal_results_are_rounded_not_flushed():
             assert abs(arb(value) - arb(point).exp()) < 0.76 * arb(2) ** -1074
 
 
+@pytest.mark.parametrize("name", ["exp", "expm1"])
+def test_what_is_not_clamped_is_the_same_within_its_range(name):
+    points = np.concatenate([rng.uniform(-708, 709, 5000), TINY, [-708.0, 0.0, 709.0, np.nan]])
+    got, clamped = (_over(getattr(elementary, f"short_{prefix}{name}"))(points) for prefix in ("near_", ""))
+    np.testing.assert_array_equal(got, clamped)
+
+
+def test_the_short_reciprocal_against_balls():
+    points = np.exp2(rng.uniform(-100, 100, 5000))
+    got = _over(elementary.short_near_reciprocal)(points).tolist()
+    with flint.ctx.workprec(100):
+        assert all(abs(arb(r) * arb(q) - 1) < 2.0**-45 for r, q in zip(got, points.tolist(), strict=True))
+    assert np.isnan(_over(elementary.short_near_reciprocal)(np.array([np.nan])))[0]
+
+
 # ------------------------------------------------------------------------------------------------------------ rewriting
+
+
+def test_only_an_argument_that_is_held_goes_without_a_clamp():
+    b = Builder(["x"])
+    held = b.op("at_most", b.op("abs", b.input("x")), b.constant(700))
+    for argument, expected in ((b.op("neg", held), "near_exp"), (b.op("neg", b.op("abs", b.input("x"))), "exp")):
+        program = prepared(b.finish({"y": b.op("exp", argument)}), SHORT)
+        assert program.operations & {"exp", "near_exp"} == {expected}
+    assert "near_exp" not in prepared(b.finish({"y": b.op("exp", b.op("neg", held))}), DOUBLE).operations
+
+
+def test_the_short_reciprocal_is_for_several_divisions_by_what_is_bounded():
+    t = sympy.exp(-sympy.Abs(x))
+    both = [{"y": 1 / (1 + t) + 1 / (2 + t)}, {"y": 1 / (1 + t)}, {"y": 1 / (1 + sympy.exp(x)) + 1 / (1 + x**2)}]
+    found = ["near_reciprocal" in prepared(lower(outputs, (x,)), SHORT).operations for outputs in both]
+    assert found == [True, False, False]
 
 
 def _prepared(expression, arithmetic=SHORT):

@@ -39,6 +39,10 @@ class Arithmetic:
     inputs: int | None = None
     #: every quantity that matters is carried as a pair (:mod:`.pairs`), so that nothing else is compensated
     paired: bool = False
+    #: f(x) = c·aᵈ ± f(−x) may be computed so: what the subtraction loses is at hand
+    reflects: bool = False
+    #: a scaled error function may be a quotient of polynomials (:mod:`.erfcx_quotients`)
+    quotients: bool = False
 
     @property
     def compensated(self) -> bool:
@@ -59,6 +63,12 @@ class Arithmetic:
     def range(self) -> tuple[int, int]:
         """2⁻ᵖ and 2^q, both beyond the floats."""
         return (1_100, 1_024) if self.digits == 53 else (160, 128)
+
+    @property
+    def compared(self) -> tuple[int, int]:
+        """2⁻ᵖ and 2^q beyond which a result need not be what it should: beyond the floats, or a is held (e⁻ᵍᵒⁿᵉ)."""
+        least, largest = self.range
+        return (min(least, 4 * self.gone // 3), min(largest, 4 * self.gone // 3))
 
     @property
     def splitter(self) -> int:
@@ -88,11 +98,12 @@ SHORT = Arithmetic(
     "float32 by float64",
     53,
     24,
-    gone=1_000,
+    gone=680,
     near_underflow=650,
     far=2**32,
     radii_at_roots=(Fraction(1, 128),),
     inputs=130,
+    reflects=True,
 )
 #: float32 throughout, for the CPU only.
 SINGLE = Arithmetic(
@@ -116,7 +127,11 @@ ARITHMETICS = {"float64": DOUBLE, "float32": SHORT}
 def paired(arithmetic: Arithmetic) -> Arithmetic:
     """The same for a target whose elementary functions return pairs; it must fuse."""
     return replace(
-        arithmetic, fused=True, paired=True, radii_at_roots=tuple(Fraction(n, 16) for n in (8, 6, 4, 3, 2, 1))
+        arithmetic,
+        fused=True,
+        paired=True,
+        radii_at_roots=tuple(Fraction(n, 16) for n in (8, 6, 4, 3, 2, 1)),
+        reflects=True,
     )
 
 
@@ -127,4 +142,4 @@ def factored(arithmetic: Arithmetic) -> Arithmetic:
 
 def fused(arithmetic: Arithmetic) -> Arithmetic:
     """The same for a target with fused multiply-add."""
-    return replace(arithmetic, fused=True)
+    return replace(arithmetic, fused=True, quotients=arithmetic.digits > arithmetic.wanted)

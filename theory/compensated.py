@@ -114,8 +114,9 @@ def polynomial(b: Builder, terms: dict[int, sympy.Expr], a: int, arithmetic: Ari
             total = here
         else:
             total = plus(b, total, here) if compensate else Pair(b.op("add", total.hi, here.hi), None)
-        for _ in range(degree - below):
-            total = product(b, total, a, arithmetic) if compensate else Pair(b.op("mul", total.hi, a), None)
+        powers = [a] * (degree - below) if arithmetic.digits == arithmetic.wanted else [b.power(a, degree - below)]
+        for power in powers:  # with digits to spare a² may be rounded before it is multiplied
+            total = product(b, total, power, arithmetic) if compensate else Pair(b.op("mul", total.hi, power), None)
     assert total is not None
     return total
 

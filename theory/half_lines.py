@@ -9,7 +9,7 @@ last.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,6 +25,7 @@ from . import compensated
 from .arithmetic import Arithmetic
 from .decaying import Exponential, HalfLine, a, sign_of_all, terms_of
 from .enclosures import ball_function, enclose, exact_value
+from .erfcx_quotients import ErfcxQuotient, quotient
 from .lowering import Builder, Lowering, Rest
 from .ranges import reach
 from .sign_changes import last_reach
@@ -83,6 +84,8 @@ class HalfLineLowering:
         self.totals: dict[Any, compensated.Pair] = {}
         #: whether what was lowered rounds so often that a polynomial at a root should reach far
         self.careful = False
+        #: quotients of polynomials by which sums with a scaled error function were replaced
+        self.quotients: list[ErfcxQuotient] = []
         #: steps whose roundings are taken back later, and what some steps miss by being rounded
         self._exact: set[int] = set()
         self._rests: dict[int, int] = {}
@@ -134,6 +137,9 @@ class HalfLineLowering:
         scale, above = self._factors(e.numer)
         below_scale, below = self._factors(e.denom)
         powers = self._decay_powers(above, below)
+        over = self._over_erfcx(scale / below_scale, above, below, powers) if self.arithmetic.quotients else None
+        if over is not None:
+            return over
         held = bool(powers) or not self.line.exponentials
         sums = [(f, k) for f, k in above if len(f.terms()) > 1]
         merges = self.arithmetic.paired or self.arithmetic.lean
@@ -157,6 +163,49 @@ class HalfLineLowering:
         if self.arithmetic.lean:
             return self._corrected_last(core, corrected, held, powers)
         return self._times_decay(self._corrected(core, corrected, held), powers)
+
+    def _over_erfcx(
+        self, scale: Expr, above: list[tuple[Any, int]], below: list[Any], powers: Mapping[sympy.Symbol, int]
+    ) -> int | None:
+        """A product of T = exp(−u²) with erfcx(u), or a sum that holds it, as polynomials in a and T/Q; or None."""
+        b, line = self.b, self.line
+        holding = [(f, k) for f, k in above if self._uses(f) & set(line.scaled.values())]
+        if below or len(holding) != 1 or holding[0][1] != 1:
+            return None
+        factor = holding[0][0]
+        argument, symbol = next((u, known) for u, known in line.scaled.items() if known in self._uses(factor))
+        decay = [t.symbol for t in line.exponentials if powers == {t.symbol: 1} and t.terms == terms_of(argument**2)]
+        if not decay or not self._uses(factor) <= {symbol, line.base} or factor.degree(self._symbols.index(symbol)) > 1:
+            return None
+        gone = self._gone()
+        found = quotient(argument / a, *self._sloped(factor, symbol, scale), Fraction(int(gone.p), int(gone.q)))
+        if found is None:
+            return None
+        self.quotients.append(found)
+        over = b.op("mul", self.generator(decay[0]), b.op("near_reciprocal", self._in_two_chains(found.below)))
+        total = self._in_two_chains(found.above)
+        if found.root is not None:
+            total = b.op("mul", reduce(self._minus, map(self._number, found.root), self.base), total)
+        others = [(f, k) for f, k in above if f != factor]
+        places = [b.power(self.factor(f), k) for f, k in others if not _single(f)] + self._singles(others, True)
+        return reduce(lambda p, q: b.op("mul", p, q), [total, *places, over])
+
+    def _sloped(self, factor: Any, symbol: sympy.Symbol, scale: Expr) -> tuple[tuple[tuple[int, Expr], ...], ...]:
+        """Coefficients by powers of a of what ``symbol`` multiplies in a factor, and of the rest."""
+        index, ring = self._symbols.index(symbol), factor.ring
+        parts = ([(m, c) for m, c in factor.terms() if m[index] == k] for k in (1, 0))
+        degrees = (self._by_degree(ring.from_terms(part)) for part in parts)
+        return tuple(tuple(sorted((d, scale * c) for d, c in part.items())) for part in degrees)
+
+    def _in_two_chains(self, coefficients: Sequence[Fraction]) -> int:
+        """A polynomial in a, even and odd powers beside one another."""
+        b, square = self.b, self.b.op("mul", self.base, self.base)
+        even, odd = (dict(enumerate(map(self._number, coefficients[k::2]))) for k in (0, 1))
+        total = self._horner_places(even, square)
+        return b.op("add", b.op("mul", self._horner_places(odd, square), self.base), total) if odd else total
+
+    def _number(self, value: Fraction) -> int:
+        return self.b.constant(sympy.Rational(value.numerator, value.denominator))
 
     def _is_plain_sum(self, factor: Any) -> bool:
         """Whether a factor is computed term by term, so that a scale can go into its coefficients."""

@@ -68,14 +68,14 @@ def fit(
     quotient is even about c = 0 and the interval is symmetric.
     """
     with flint.ctx.workprec(PRECISION):
-        centre, rest = _split(root, arithmetic)
+        centre, rest = split_root(root, arithmetic)
         ends = (arb(0), _ball(high) ** 2) if even else (_ball(low - centre), _ball(high - centre))
         samples = _chebyshev_coefficients(expression, root, centre, multiplicity, ends, even)
         degree = _degree(samples, bits + 5)
         first, *others = _monomials(samples[: degree + 1], ends)
         leading = LEADING if arithmetic.paired else 0
-        after = [sum(_split(c, arithmetic), Fraction(0)) for c in others[:leading]]  # as a pair each
-        rounded = (*_split(first, arithmetic), *after, *(_nearest(c, arithmetic) for c in others[leading:]))
+        after = [sum(split_root(c, arithmetic), Fraction(0)) for c in others[:leading]]  # as a pair each
+        rounded = (*split_root(first, arithmetic), *after, *(_nearest(c, arithmetic) for c in others[leading:]))
         error = _proven_error(expression, root, centre, multiplicity, rounded, low, high, even, cells)
         if not error < arb(2) ** -bits:
             interval = f"[{float(low)}, {float(high)}]"
@@ -93,7 +93,7 @@ def _nearest(value: arb, arithmetic: Arithmetic) -> Fraction:
     return arithmetic.nearest(float(value.mid()))
 
 
-def _split(root: arb, arithmetic: Arithmetic) -> tuple[Fraction, Fraction]:
+def split_root(root: arb, arithmetic: Arithmetic) -> tuple[Fraction, Fraction]:
     """The nearest float to the root, and the float nearest to what remains."""
     centre = _nearest(root, arithmetic)
     return centre, _nearest(root - _ball(centre), arithmetic)
@@ -179,12 +179,13 @@ def proven_bound(
     *,
     multiplicity: int = 0,
     centre: Fraction = Fraction(0),
+    root: arb | int = 0,
     cells: int = CELLS,
 ) -> arb:
-    """A proven bound of |xᵐ·P(x − centre) − f| / |f| over [low, high] for any P; ∞ where a cell is not enclosed."""
+    """A proven bound of |(x − root)ᵐ·P(x − centre) − f| / |f| over [low, high]; ∞ where a cell is not enclosed."""
     given = tuple(Fraction(c) for c in coefficients)
     with flint.ctx.workprec(PRECISION):
-        return _proven_error(expression, arb(0), centre, multiplicity, given, low, high, False, cells)
+        return _proven_error(expression, arb(root), centre, multiplicity, given, low, high, False, cells)
 
 
 def _in_powers_of_x(coefficients: tuple[Fraction, ...], centre: Fraction, even: bool) -> arb_poly:

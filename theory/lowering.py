@@ -102,6 +102,10 @@ OPERATIONS: dict[str, Operation] = {
         Operation("log", 1, lambda a: a.log(), safe=1),
         Operation("log1p", 1, lambda a: a.log1p(), safe=0),
         Operation("log1p_unit", 1, lambda a: a.log1p()),  # of an argument known to lie in [0, 1]
+        # of arguments known to be such that neither they nor the results over- or underflow
+        Operation("near_exp", 1, lambda a: a.exp()),
+        Operation("near_expm1", 1, lambda a: a.expm1()),
+        Operation("near_reciprocal", 1, lambda a: 1 / a, safe=1),
         Operation("sinh", 1, lambda a: a.sinh(), safe=0),
         Operation("cosh", 1, lambda a: a.cosh(), safe=0),
         Operation("tanh", 1, lambda a: a.tanh()),

@@ -15,10 +15,13 @@ from sympy import Expr
 
 from .arithmetic import DOUBLE, Arithmetic
 from .enclosures import ball_function, exact_value
+from .erfcx_quotients import ErfcxQuotient
 from .errors import Unsupported
 from .local_polynomials import LocalPolynomial
 from .lowering import Program
 from .tabulation import Table
+
+Approximation = LocalPolynomial | Table | ErfcxQuotient
 
 #: Where a program is held against its formula: both signs, from 2⁻⁶⁰ far into the tails, on no special point.
 PROOF_POINTS = tuple(
@@ -34,7 +37,7 @@ PROOF_PRECISION = 1_700
 def prove(
     program: Program,
     expressions: Mapping[str, Expr],
-    patches: Mapping[str, Sequence[LocalPolynomial | Table]],
+    patches: Mapping[str, Sequence[Approximation]],
     arithmetic: Arithmetic = DOUBLE,
     factors: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, int]:
@@ -42,8 +45,9 @@ def prove(
 
     Steps from :mod:`.decaying` are identities and must agree to 80 bits (exp(−hi − lo) is computed as e − e·lo, which
     neglects lo² < 2⁻⁸⁸; in float32 2⁻³⁴), or lie both beyond the floats: below 2⁻¹¹⁰⁰ or above 2¹⁰²⁴ (in float32 2⁻¹⁶⁰
-    and 2¹²⁸), where a decaying term has been held. Local polynomials and tables to their own proven bound. Returns the
-    number of points compared, by output; raises :class:`Unsupported` naming a point where program and formula differ.
+    and 2¹²⁸; for its results in float64 2⁻⁹⁰⁶ and 2⁹⁰⁶), where a decaying term has been held. Local polynomials,
+    quotients and tables to their own proven bound. Returns the number of points compared, by output; raises
+    :class:`Unsupported` naming a point where program and formula differ.
     """
     compared = dict.fromkeys(expressions, 0)
     functions = {name: ball_function(e) for name, e in expressions.items()}
@@ -67,15 +71,15 @@ def _is_sharp(ball: arb) -> bool:
     return bool(ball.is_finite() and (ball.rel_accuracy_bits() > 120 or abs(ball) < arb(2) ** -1_100))
 
 
-def _tolerance(patches: Sequence[LocalPolynomial | Table], point: Fraction, arithmetic: Arithmetic) -> arb:
+def _tolerance(patches: Sequence[Approximation], point: Fraction, arithmetic: Arithmetic) -> arb:
     bounds = [arb(2) ** p.error_bits for p in patches if p.low <= point <= p.high]
     return max(bounds, default=arb(2) ** -arithmetic.tolerance)
 
 
-def _range(patches: Sequence[LocalPolynomial | Table], arithmetic: Arithmetic) -> tuple[int, int]:
+def _range(patches: Sequence[Approximation], arithmetic: Arithmetic) -> tuple[int, int]:
     """2⁻ᵖ and 2^q beyond which nothing is compared: a table ends where the results' format does."""
     forms = [p.form for p in patches if isinstance(p, Table)]
-    return (forms[0].least, forms[0].largest) if forms else arithmetic.range
+    return (forms[0].least, forms[0].largest) if forms else arithmetic.compared
 
 
 def _require_equal(

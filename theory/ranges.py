@@ -105,6 +105,7 @@ _RANGES: dict[str, Callable[..., Interval]] = {
     "at_least": lambda p, q: (max(p[0], q[0]), max(p[1], q[1])),
     "exp": _exponential,
     "lifted_exp": _exponential,
+    "near_exp": _exponential,
     "decaying_expm1": lambda p: (-1.0, 0.0),
     "split_decay": lambda p, rest, lift: _exponential((-p[1], -p[0]), lift),
     "split_high": lambda p: (p[0] / 1.5, p[1] * 1.5),

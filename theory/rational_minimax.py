@@ -243,9 +243,18 @@ RATIONALS: dict[str, Rational] = {
 }  # fmt: skip
 
 
+#: The one that programs contain as polynomials (:mod:`.erfcx_quotients`), for u up to where exp(−u²) is held.
+INLINE_LAST = Fraction(27)
+INLINE_ERFCX = Rational(
+    "erfcx_inline", Fraction(0), INLINE_LAST, (6, 7), 1, _erfcx, 35, lambda pq: _erfcx_error(pq, last=INLINE_LAST)
+)
+
+
 def all_positive(rounded: Coefficients) -> bool:
     """Whether no sum of P or Q cancels for positive arguments."""
     return all(c > 0 for part in rounded for c in part)
 
 
-__all__ = ["RATIONALS", "Coefficients", "Rational", "all_positive", "rational_coefficients"]
+__all__ = [
+    "INLINE_ERFCX", "INLINE_LAST", "RATIONALS", "Coefficients", "Rational", "all_positive", "rational_coefficients",
+]  # fmt: skip

@@ -37,7 +37,7 @@ def reflected(line: HalfLine, e: Expr) -> Reflection | None:
     """The reflection of e on this line; None where there is none, or where the sum would cancel."""
     plus, minus = (line.reduced(e.subs(x, s * a)) for s in (1, -1))
     for sign, found in ((1, plus - minus), (-1, plus + minus)):
-        term = _single_term(line, found)
+        term = single_term(line, found)
         if term is None:
             continue
         coefficient, degree = term
@@ -50,7 +50,7 @@ def reflected(line: HalfLine, e: Expr) -> Reflection | None:
     return None
 
 
-def _single_term(line: HalfLine, element: Any) -> tuple[Expr, int] | None:
+def single_term(line: HalfLine, element: Any) -> tuple[Expr, int] | None:
     """(c, d) of an element c·aᵈ with rational c and d ≤ 1."""
     if element == 0:
         return None

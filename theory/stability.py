@@ -15,7 +15,7 @@ An :class:`.Arithmetic` says what is computed in: float64, float32, or float32 r
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise, product
 from typing import Any
 
@@ -28,13 +28,14 @@ from . import compensated
 from .arithmetic import DOUBLE, Arithmetic, factored, fused
 from .decaying import HalfLine, NotDecaying, a, half_line, lasting_part, span_of, terms_of
 from .enclosures import ball_function, enclose
+from .erfcx_quotients import ErfcxQuotient
 from .half_lines import HalfLineLowering
 from .local_polynomials import LocalPolynomial
 from .lowering import Builder, Lowering, Program
 from .pairs import paired
 from .pieces import pieces
 from .proof import prove
-from .reflections import Reflection, reflected
+from .reflections import Reflection, reflected, single_term
 from .scaled_products import multiplied, scaled
 from .sign_changes import cut_pieces
 from .spans import is_same, merged, piece_at, sides_of, stated_value
@@ -54,6 +55,8 @@ class Stable:
     program: Program
     #: output -> the local polynomials at its zeros
     patches: dict[str, list[LocalPolynomial]] = field(default_factory=dict)
+    #: output -> the quotients of polynomials in it
+    quotients: dict[str, list[ErfcxQuotient]] = field(default_factory=dict)
     #: output -> why (a part of) it was lowered as it is written: no normal form holds it
     as_written: dict[str, str] = field(default_factory=dict)
     #: output -> the tables of polynomials that compute it, one for each piece
@@ -281,7 +284,7 @@ class _Assembly:
         shared: dict[Any, compensated.Pair] = {}
         if self.arithmetic.lean and len(sides) == 2 and len(forms) == 1 and not parity:
             shared = self._shared_denominator(e, *forms[0])
-        other = None if parity or far is not None else self._reflection(e, sides, forms[0])
+        other = None if parity or far is not None else self._reflection(name, e, sides, forms[0])
         if other is not None:
             places, zeros = other
         for side in () if other else sides[:1] if parity else sides:
@@ -291,6 +294,7 @@ class _Assembly:
                 lowering.totals = shared
                 at_side.append(lowering.element(line.reduced(e.subs(x, side * a))))
                 careful |= lowering.careful
+                self._note(name, lowering)
                 if not line.far:
                     zeros += zeros_of(lowering.suspicious, side)
             beyond = self._beyond(e.subs(x, side * a), forms[0][0]) if far is None else (far, at_side[1])
@@ -341,31 +345,41 @@ class _Assembly:
         pair = compensated.Pair(b.op("select", negative, p.hi, q.hi), b.op("select", negative, p.lo, q.lo))
         return {below: pair, above: pair}
 
+    def _note(self, name: str, lowering: HalfLineLowering) -> None:
+        """What was approximated, for the proof."""
+        if lowering.quotients:
+            self.stable.quotients.setdefault(name, []).extend(lowering.quotients)
+
     def _reflection(
-        self, e: Expr, sides: tuple[int, ...], form: tuple[HalfLine, dict[str, Any]]
+        self, name: str, e: Expr, sides: tuple[int, ...], form: tuple[HalfLine, dict[str, Any]]
     ) -> tuple[dict[int, int], list[Zero]] | None:
-        """f(x) = c ± f(−x), as σ(a) = 1 − σ(−a): in pairs, one side computed from the other where that is shorter and
-        nothing cancels; the places of both sides and the zeros of the other one, or None."""
+        """f(x) = c·aᵈ ± f(−x), as σ(a) = 1 − σ(−a): one side computed from the other where that is shorter and nothing
+        cancels; the places of both sides and the zeros of the other one, or None. In pairs only with d = 0."""
         line, options = form
-        if len(sides) < 2 or not self.arithmetic.paired:
+        if len(sides) < 2 or not self.arithmetic.reflects:
             return None
         elements = {side: line.reduced(e.subs(x, side * a)) for side in sides}
         for side, sign in product(sides, (1, -1)):
-            constant = elements[side] - sign * elements[-side]
-            if not (constant.numer.is_ground and constant.denom.is_ground) or constant == 0:
+            term = single_term(line, elements[side] - sign * elements[-side])
+            if term is None or (term[1] and self.arithmetic.paired):
                 continue
             start = len(self.b.nodes)
             first, second = (HalfLineLowering(self.b, line, arithmetic=self.arithmetic, **options) for _ in range(2))
             other, before = first.element(elements[-side]), len(self.b.nodes)
             second.element(elements[side])
-            c = sympy.sympify(constant.as_expr())
             is_shorter = len(self.b.nodes) - before >= SHORTER
-            if is_shorter and not zeros_of(second.suspicious, side) and _outweighs(c, line, elements[-side]):
-                part = self.b.op("within", other, self.b.constant(abs(c)))
-                both = self.b.op("add" if sign == 1 else "sub", self.b.constant(c), part)
-                return {-side: other, side: both}, zeros_of(first.suspicious, -side)
+            if is_shorter and not zeros_of(second.suspicious, side) and _outweighs(*term, line, elements[-side]):
+                self._note(name, first)
+                return {-side: other, side: self._mirrored(other, sign, *term)}, zeros_of(first.suspicious, -side)
             self.b.back_to(start)
         return None
+
+    def _mirrored(self, other: int, sign: int, coefficient: Expr, degree: int) -> int:
+        """c·aᵈ ± what the other side is."""
+        b, c = self.b, self.b.constant(coefficient)
+        part = b.op("within", other, b.constant(abs(coefficient))) if self.arithmetic.paired else other
+        term = c if not degree else b.op("abs", self.x) if coefficient == 1 else b.op("mul", c, b.op("abs", self.x))
+        return b.op("add" if sign == 1 else "sub", term, part)
 
     def _both(self, places: dict[int, int], parity: int) -> int:
         b = self.b
@@ -410,12 +424,13 @@ def _parity(line: HalfLine, e: Expr) -> int:
     return 1 if plus == minus else -1 if plus == -minus else 0
 
 
-def _outweighs(c: Expr, line: HalfLine, element: Any) -> bool:
-    """Whether an element is at most ⅔ of a constant from 0 on, as far as can be seen at many points."""
+def _outweighs(c: Expr, degree: int, line: HalfLine, element: Any) -> bool:
+    """Whether an element is at most ⅔ of c·aᵈ from 0 on, as far as can be seen at many points."""
     function = ball_function(element.as_expr().xreplace(line.definitions()), (a,))
     with flint.ctx.workprec(400):
         most = 2 * abs(enclose(c, {}, digits=60)) / 3
-        return all(bool(abs(function(arb(2) ** (arb(k) / 4))) < most) for k in range(-80, 40))
+        points = [arb(2) ** (arb(k) / 4) for k in range(-80, 40)]
+        return all(bool(abs(function(point)) < most * point**degree) for point in points)
 
 
 def stable_program(
@@ -439,7 +454,8 @@ def stable_program(
     arithmetic = factored(arithmetic) if factors else arithmetic
     try:
         stable = _Assembly(given, arithmetic, as_written, tabulated, factors).multiplied()
-        proven = {name: [*stable.patches.get(name, ()), *stable.tables.get(name, ())] for name in given}
+        kinds = (stable.patches, stable.tables, stable.quotients)
+        proven = {name: [one for kind in kinds for one in kind.get(name, ())] for name in given}
         stable.proved_at = prove(stable.program, given, proven, arithmetic, factors)
     except (ValueError, ArithmeticError, NotDecaying) as reason:  # what is not proved is not used
         return _unchanged(given, str(reason), factors)
@@ -448,7 +464,7 @@ def stable_program(
 
 def assembled(expressions: Mapping[str, Expr], arithmetic: Arithmetic) -> Stable:
     """The program as it is before its steps become pairs: part of a larger one, which is proved as a whole."""
-    return _Assembly(expressions, arithmetic, frozenset()).program()
+    return _Assembly(expressions, replace(arithmetic, quotients=False), frozenset()).program()
 
 
 def _unchanged(expressions: Mapping[str, Expr], why: str, factors: Mapping[str, Sequence[str]] | None) -> Stable:

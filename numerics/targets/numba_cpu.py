@@ -16,7 +16,18 @@ from ...theory.scaled_erfc import without_erfcx
 from . import sines
 from .branches import Branch, plan
 from .printing import INDENT, identifier, operand_text, ordered, table_lines, text_of
-from .rewriting import Rule, fused, rewritten, root_two_erfcx, shared_reciprocal, single_tail, unit_log1p, whole_expm1
+from .rewriting import (
+    Rule,
+    fused,
+    narrow_reciprocal,
+    rewritten,
+    root_two_erfcx,
+    shared_reciprocal,
+    single_tail,
+    unguarded,
+    unit_log1p,
+    whole_expm1,
+)
 
 TABLE: dict[str, str] = {
     "minus_infinity": "-math.inf",
@@ -69,6 +80,7 @@ VECTORISED = (
     | dict.fromkeys(
         ("exp", "lifted_exp", "decaying_expm1", "expm1", "log", "log1p", "log1p_unit", "erf", "erfcx", "atan"), 1
     )
+    | {"near_exp": 1, "near_expm1": 1, "near_reciprocal": 1}
     | {"split_decay": 2, "split_value": 1, "split_erfcx": 1, "split_root_two_erfcx": 1}
     | {"paired_exp": 1, "paired_lifted_exp": 1, "paired_decaying_expm1": 1, "paired_atan": 1}
     | dict.fromkeys(("paired_log1p", "paired_log1p_unit", "paired_erf", "paired_near_erf", "paired_erfcx"), 2)
@@ -145,7 +157,9 @@ def prepared(program: Program, arithmetic: Arithmetic) -> Program:
         rules += (shared_reciprocal,)
     if arithmetic.lean:
         rules += (root_two_erfcx,)
-    return fused(rewritten(rewritten(program, rules), (single_tail,)), repeated=arithmetic.lean)
+    spare = arithmetic.wanted < arithmetic.digits
+    last: tuple[Rule, ...] = (unguarded, narrow_reciprocal) if spare else (single_tail,)
+    return fused(rewritten(rewritten(program, rules), last), repeated=arithmetic.lean)
 
 
 def _imports(table: Mapping[str, str], program: Program, used: Sequence[str], functions: str) -> list[str]:

@@ -54,6 +54,24 @@ def unit_log1p(b: Builder, program: Program, node: Node, operands: tuple[int, ..
     return b.op("log1p_unit", operands[0]) if low >= 0 and high <= 1 else None
 
 
+#: Operation -> the one without clamps and guards, for arguments known to lie between two numbers (NaN may pass).
+UNGUARDED = {
+    "exp": ("near_exp", (-708.0, 709.0)),
+    "lifted_exp": ("near_exp", (-708.0, 0.0)),
+    "expm1": ("near_expm1", (-708.0, 709.0)),
+    "decaying_expm1": ("near_expm1", (-708.0, 0.0)),
+}
+
+
+def unguarded(b: Builder, program: Program, node: Node, operands: tuple[int, ...]) -> int | None:
+    """An elementary function of what has been held between two numbers anyway."""
+    if node.operation not in UNGUARDED:
+        return None
+    name, (least, most) = UNGUARDED[node.operation]
+    low, high = reach(b.nodes, operands[0])
+    return b.op(name, operands[0]) if least <= low and high <= most else None
+
+
 def single_tail(b: Builder, program: Program, node: Node, operands: tuple[int, ...]) -> int | None:
     """(core·2ᴸT)·2⁻ᴸ for every argument where that cannot overflow, and not only where T nears the underflow limit."""
     if node.operation != "select":
@@ -91,6 +109,21 @@ def shared_reciprocal(b: Builder, program: Program, node: Node, operands: tuple[
     if node.operation != "div":
         return None
     return b.op("mul", operands[0], _reciprocal(b, operands[1]))
+
+
+#: Where 1/q by a division in float32 and a step of Newton's is at hand.
+NARROW = (2.0**-100, 2.0**100)
+
+
+def narrow_reciprocal(b: Builder, program: Program, node: Node, operands: tuple[int, ...]) -> int | None:
+    """1/q with a shorter division, where there are several: then the divider is what everything waits for."""
+    if node.operation != "div" or b.value_of(operands[0]) != 1:
+        return None
+    divisors = {other.operands[1] for other in program.nodes if other.operation == "div"}
+    varying = [low < high for low, high in (reach(program.nodes, place) for place in divisors)]
+    low, high = reach(b.nodes, operands[1])
+    is_narrow = sum(varying) > 1 and NARROW[0] <= low < high <= NARROW[1]
+    return b.op("near_reciprocal", operands[1]) if is_narrow else None
 
 
 def _reciprocal(b: Builder, place: int) -> int:
