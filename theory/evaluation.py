@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from operator import itemgetter
 
 import sympy
 from flint import arb, fmpq
@@ -116,6 +117,10 @@ def _scalar_value(s: sympy.Symbol, rng: random.Random) -> Fraction:
 
 def extent(size: sympy.Expr, sizes: Mapping[str, int]) -> int:
     """An axis size as a number."""
+    if isinstance(size, sympy.Symbol):  # nearly always; every entry of every expression asks
+        known = sizes.get(size.name)
+        if known is not None and known >= 0:
+            return known
     value = size.xreplace({s: sympy.Integer(sizes[str(s)]) for s in size.free_symbols if str(s) in sizes})
     if not value.is_Integer or value < 0:
         raise InputError(f"no size given for an axis of size {size}")
@@ -165,8 +170,8 @@ def evaluate(tensor: Tensor, point: Point, given: Mapping[str, Array] | None = N
     families: dict[Recurrence, list[tuple[Array, Array, Array]]] = {}
     for node in postorder(tensor):
         if isinstance(node, Input) and given is not None and node.name in given:
-            places = _pick(node.indices, node.axes)
-            arrays[node] = {c: given[node.name][tuple(c[p] for p in places)] for c in _cells(node.axes, point)}
+            pick = _picker(node.indices, node.axes)
+            arrays[node] = {c: given[node.name][pick(c)] for c in _cells(node.axes, point)}
         elif isinstance(node, Recur):
             if node.family not in families:
                 families[node.family] = _run(node.family, arrays, point)
@@ -211,8 +216,8 @@ def _delayed(each: Array, begin: Array, axes: tuple[Axis, ...], f: Recurrence, l
 
 
 def _reordered(values: Array, axes: tuple[Axis, ...], order: tuple[Axis, ...]) -> Array:
-    places = _pick(order, axes)
-    return {tuple(c[p] for p in places): v for c, v in values.items()}
+    pick = _picker(order, axes)
+    return {pick(c): v for c, v in values.items()}
 
 
 def _ball(value: Fraction) -> arb:
@@ -225,6 +230,14 @@ def _cells(axes: Iterable[Axis], point: Point) -> Iterable[Index]:
 
 def _pick(axes: Iterable[Axis], order: tuple[Axis, ...]) -> tuple[int, ...]:
     return tuple(order.index(i) for i in axes)
+
+
+def _picker(axes: Iterable[Axis], order: tuple[Axis, ...]) -> Callable[[Index], Index]:
+    """The part of an index along ``axes``, from an index along ``order``."""
+    places = _pick(axes, order)
+    if len(places) > 1:
+        return itemgetter(*places)
+    return itemgetter(slice(places[0], places[0] + 1) if places else slice(0))
 
 
 def _scalar(value: sympy.Expr, point: Point) -> arb:
@@ -274,9 +287,9 @@ def _evaluate_node(node: Tensor, arrays: dict[Tensor, Array], point: Point) -> A
     if isinstance(node, Input):
         if node.name not in point.entries:
             raise InputError(f"no entries given for {node.name!r}")
-        places = _pick(node.indices, node.axes)
+        pick = _picker(node.indices, node.axes)
         entries = point.entries[node.name]
-        return {c: _ball(entries[tuple(c[p] for p in places)]) for c in _cells(node.axes, point)}
+        return {c: _ball(entries[pick(c)]) for c in _cells(node.axes, point)}
     if isinstance(node, Scalar):
         return {(): _scalar(node.value, point)}
     if isinstance(node, Contract):
@@ -284,8 +297,8 @@ def _evaluate_node(node: Tensor, arrays: dict[Tensor, Array], point: Point) -> A
     if isinstance(node, Map):
         return _evaluate_map(node, arrays, point)
     if isinstance(node, Named):
-        places = _pick(node.operand.axes, node.axes)
-        return {c: arrays[node.operand][tuple(c[p] for p in places)] for c in _cells(node.axes, point)}
+        pick, values = _picker(node.operand.axes, node.axes), arrays[node.operand]
+        return {c: values[pick(c)] for c in _cells(node.axes, point)}
     if isinstance(node, Position):
         return {c: arb(c[0]) for c in _cells(node.axes, point)}
     if isinstance(node, Delta):
@@ -301,14 +314,16 @@ def _evaluate_node(node: Tensor, arrays: dict[Tensor, Array], point: Point) -> A
 
 def _evaluate_contract(node: Contract, arrays: dict[Tensor, Array], point: Point) -> Array:
     axes = (*node.keep, *node.summed)
-    places = [(arrays[f], _pick(f.axes, axes)) for f in node.factors]
+    places = [(arrays[f], _picker(f.axes, axes)) for f in node.factors]
     result: Array = {}
+    kept = len(node.keep)
     for cell in _cells(axes, point):
         term = arb(1)
-        for values, picks in places:
-            term = term * values[tuple(cell[p] for p in picks)]
-        key = cell[: len(node.keep)]
-        result[key] = result[key] + term if key in result else term
+        for values, pick in places:
+            term = term * values[pick(cell)]
+        key = cell[:kept]
+        known = result.get(key)
+        result[key] = term if known is None else known + term
     return result or {c: arb(0) for c in _cells(node.keep, point)}
 
 
@@ -318,11 +333,8 @@ def _evaluate_map(node: Map, arrays: dict[Tensor, Array], point: Point) -> Array
     others = tuple(sorted(function.free_symbols - set(slots), key=str))
     fixed = tuple(_scalar(s, point) for s in others)
     compiled = ball_function(function, slots + others)
-    places = [(arrays[a], _pick(a.axes, node.axes)) for a in node.arguments]
-    return {
-        c: compiled(*(values[tuple(c[p] for p in picks)] for values, picks in places), *fixed)
-        for c in _cells(node.axes, point)
-    }
+    places = [(arrays[a], _picker(a.axes, node.axes)) for a in node.arguments]
+    return {c: compiled(*[values[pick(c)] for values, pick in places], *fixed) for c in _cells(node.axes, point)}
 
 
 def _groups(node: Extremum | Maximiser, point: Point) -> dict[Index, list[Index]]:
