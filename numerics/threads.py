@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +17,14 @@ def blas_threads(widths: Sequence[int], rows: int) -> AbstractContextManager[Any
 
     On a busy machine waiting for a second thread took 30 times as long; on an idle one it gains a fifth at most.
     """
-    from threadpoolctl import threadpool_limits
-
     work = max(rows * m * n for m, n in pairwise(widths))
-    return threadpool_limits(1, user_api="blas") if work < WORK_FOR_THREADS else nullcontext()
+    return _libraries().limit(limits=1, user_api="blas") if work < WORK_FOR_THREADS else nullcontext()
+
+
+@cache
+def _libraries() -> Any:
+    """What NumPy multiplies with, looked for once: looking takes milliseconds, an epoch of a small network no more."""
+    import numpy  # noqa: F401  (its library must be loaded to be found)
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
