@@ -28,12 +28,6 @@ from backproof.theory.activations import ACTIVATIONS, activation
 from backproof.theory.errors import InputError
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("BACKPROOF_CACHE", str(tmp_path_factory.getbasetemp() / "kernels"))
-    (tmp_path_factory.getbasetemp() / "kernels").mkdir(exist_ok=True)
-
-
 def _measure(spec, dtype, order, size=250):
     k = kernel(spec, dtype)
     row = k.activation

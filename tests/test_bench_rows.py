@@ -15,12 +15,6 @@ from backproof.theory.errors import InputError
 RACED = [(kind, name) for kind, table in TABLES.items() for name in table]
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("BACKPROOF_CACHE", str(tmp_path_factory.getbasetemp() / "kernels"))
-    (tmp_path_factory.getbasetemp() / "kernels").mkdir(exist_ok=True)
-
-
 def _gradients(found):
     """The gradients in what a contestant returns, ours (value, gradients) or theirs."""
     gradients = found[1] if isinstance(found[1], (tuple, list, np.ndarray)) else found[1:]

@@ -20,12 +20,6 @@ from backproof.theory.errors import InputError
 from backproof.theory.stability import stable_program
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("BACKPROOF_CACHE", str(tmp_path_factory.getbasetemp() / "kernels"))
-    (tmp_path_factory.getbasetemp() / "kernels").mkdir(exist_ok=True)
-
-
 @pytest.fixture
 def small_blocks(monkeypatch):
     monkeypatch.setattr(dense, "BLOCK", 2_048)

@@ -24,13 +24,6 @@ from backproof.theory.rational_minimax import ERFCX_HELD, RATIONALS, all_positiv
 from backproof.theory.symbols import x
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    folder = tmp_path_factory.getbasetemp() / "kernels"
-    folder.mkdir(exist_ok=True)
-    monkeypatch.setenv("BACKPROOF_CACHE", str(folder))
-
-
 def _function_of(name):
     for kind, module in (("short", elementary), ("single", elementary_single), ("paired", elementary_pairs)):
         if name.endswith(f"_{kind}"):

@@ -23,13 +23,6 @@ from backproof.theory.errors import InputError
 STRIDE = 104_729
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    folder = tmp_path_factory.getbasetemp() / "kernels"
-    folder.mkdir(exist_ok=True)
-    monkeypatch.setenv("BACKPROOF_CACHE", str(folder))
-
-
 @pytest.mark.parametrize("name", ["relu", "sigmoid", "gelu", "elu(alpha=7/4)"])
 def test_a_stride_of_all_floats_keeps_the_bound(name):
     states = exhaustive(activation(name), stride=STRIDE, resume=False)

@@ -25,13 +25,6 @@ FORMULAS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    folder = tmp_path_factory.getbasetemp() / "kernels"
-    folder.mkdir(exist_ok=True)
-    monkeypatch.setenv("BACKPROOF_CACHE", str(folder))
-
-
 @pytest.mark.parametrize("formula", FORMULAS)
 def test_the_stable_form_is_shown_and_its_error_is_small(formula):
     expected, most = FORMULAS[formula]

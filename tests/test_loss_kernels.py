@@ -19,12 +19,6 @@ from backproof.theory.errors import InputError
 from backproof.theory.losses import LOSSES
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("BACKPROOF_CACHE", str(tmp_path_factory.getbasetemp() / "kernels"))
-    (tmp_path_factory.getbasetemp() / "kernels").mkdir(exist_ok=True)
-
-
 def _pair(name, dtype, rows=4, width=5, seed=0):
     """A prediction and a target as the row assumes them."""
     rng = np.random.default_rng(seed)

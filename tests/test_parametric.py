@@ -22,12 +22,6 @@ from backproof.theory.symbols import parameter, x
 ROWS = [name for name, row in ACTIVATIONS.items() if row.parameters]
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("BACKPROOF_CACHE", str(tmp_path_factory.getbasetemp() / "kernels"))
-    (tmp_path_factory.getbasetemp() / "kernels").mkdir(exist_ok=True)
-
-
 @pytest.mark.parametrize("name", ROWS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_row_keeps_its_promise_at_few_values(name, dtype):
