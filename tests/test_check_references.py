@@ -39,6 +39,7 @@ def test_derived_gradient_of_a_layer_is_proved(row):
     assert not result.kinks.failed, str(result)
 
 
+@pytest.mark.usefixtures("unexplained")
 @pytest.mark.parametrize("row", PARAMETERS)
 def test_scaled_gradient_of_a_layer_is_refuted(row):
     derived = _derived(row)
@@ -51,6 +52,7 @@ def test_scaled_gradient_of_a_layer_is_refuted(row):
     assert check(backward, against=f"layer:{row.name}", points=2).formula.failed
 
 
+@pytest.mark.usefixtures("unexplained")
 @pytest.mark.parametrize("row", LOSSES.values(), ids=list(LOSSES))
 def test_slope_of_a_loss(row):
     source = row.gradient(reduction="sum").numpy_source
@@ -80,6 +82,7 @@ def test_inputs_are_matched_by_name_then_in_order():
     assert list(result.gradients) == ["X", "scale", "shift"]
 
 
+@pytest.mark.usefixtures("unexplained")
 def test_bare_name_and_option():
     assert check(batch_norm_backward, against="batch_norm", shapes={"X": (5, 2)}).passed
 

@@ -23,8 +23,21 @@ def gated_shift(x: Tensor, g: Tensor, b: Tensor) -> Tensor:
 AFTER_LAYERS = "for _row in (*convolutions.rows(), *recurrent.rows()):"
 
 
+#: Runs commands of the copy, one a line, in one process.
+RUNNER = """
+import contextlib, io, json, sys
+from backproof.demos.cli import run
+for line in sys.stdin:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = run(json.loads(line))
+    print(json.dumps([status, out.getvalue(), err.getvalue()]), flush=True)
+"""
+
+
 @pytest.fixture(scope="module")
-def with_the_row(tmp_path_factory):
+def place(tmp_path_factory):
+    """The folder of a copy of the package with one more activation and one more layer."""
     place = tmp_path_factory.mktemp("one-row")
     copied = place / "backproof"
     copied.mkdir()
@@ -40,14 +53,28 @@ def with_the_row(tmp_path_factory):
     assert source.count(AFTER_LAYERS) == 1
     layers.write_text(source.replace(AFTER_LAYERS, LAYER + AFTER_LAYERS), encoding="utf-8")
 
-    def run(*arguments):
-        environment = {**os.environ, "PYTHONPATH": str(place), "BACKPROOF_CACHE": str(place / "cache")}
-        command = [sys.executable, "-c", "from backproof.demos.cli import main; main()", *arguments]
-        result = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=300)
-        assert result.returncode == 0, result.stderr + result.stdout
-        return result.stdout
+    return place
 
-    return run
+
+@pytest.fixture(scope="module")
+def with_the_row(place):
+    """What a command of the copy prints."""
+    environment = {**os.environ, "PYTHONPATH": str(place), "BACKPROOF_CACHE": str(place / "cache")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUNNER], cwd=place, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        text=True, encoding="utf-8",
+    )  # fmt: skip
+
+    def run(*arguments):
+        process.stdin.write(json.dumps(arguments) + "\n")
+        process.stdin.flush()
+        status, out, err = json.loads(process.stdout.readline())
+        assert status == 0, err + out
+        return out
+
+    yield run
+    process.stdin.close()
+    assert process.wait(timeout=60) == 0
 
 
 def test_it_is_listed(with_the_row):
@@ -89,7 +116,7 @@ def test_its_gain_is_known(with_the_row):
     assert "cubic_sigmoid" in with_the_row("gain", "cubic_sigmoid")
 
 
-def test_the_tests_of_the_table_run_over_it(with_the_row, tmp_path):
+def test_the_tests_of_the_table_run_over_it(place, tmp_path):
     """The test of derivatives over all rows, run against the copy, counts one row more."""
     tests = Path(__file__).with_name("test_activations.py")
     code = (
@@ -97,7 +124,6 @@ def test_the_tests_of_the_table_run_over_it(with_the_row, tmp_path):
         "s.loader.exec_module(m); row = next(r for r in m.ROWS if r.name == 'cubic_sigmoid'); "
         "m.test_derivatives_against_exact_differentiation(row); m.test_row_is_complete(row)"
     )
-    place = Path(with_the_row.__closure__[0].cell_contents)
     environment = {**os.environ, "PYTHONPATH": str(place)}
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

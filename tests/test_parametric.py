@@ -138,8 +138,8 @@ def test_ends_and_nan(name):
     row = ACTIVATIONS[name]
     for dtype in ("float64", "float32"):
         k, points = parametric_kernel(name, dtype), np.array([np.nan, np.inf, -np.inf], dtype)
-        for n in (0, 1, 2):
-            np.testing.assert_array_equal(k.derivative(points, n), kernel(row, dtype).derivative(points, n))
+        for n, expected in enumerate(kernel(row, dtype).jet(points)):
+            np.testing.assert_array_equal(k.derivative(points, n), expected)
         by = k.parameter_derivative(points)
         assert np.isnan((by if isinstance(by, np.ndarray) else by[0])[0])
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from backproof.demos import cli
+
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = [match.groups() for match in BLOCK.finditer(README)]
@@ -48,13 +50,19 @@ def test_exactly_two_set_up_commands():
 
 
 @pytest.mark.parametrize(("command", "shown"), [c for c in ALL if c[0] not in SET_UP], ids=lambda v: str(v)[:50])
-def test_commands_run_and_print_what_is_shown(command, shown, folder):
-    result = run(shlex.split(command), folder)
+def test_commands_run_and_print_what_is_shown(command, shown, folder, monkeypatch, capsys):
+    """In this process; the tests of the emitted file and of the removed factor run the installed command."""
+    program, *arguments = shlex.split(command)
+    assert program == "backproof"
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "200")
+    returned = cli.run(arguments)
+    stdout, stderr = capsys.readouterr()
     expected = next((status for start, status in STATUS.items() if command.startswith(start)), 0)
-    assert result.returncode == expected, result.stderr
-    printed = [line.rstrip() for line in result.stdout.split("\n")]
+    assert returned == expected, stderr
+    printed = [line.rstrip() for line in stdout.split("\n")]
     for line in shown:
-        assert line in printed, f"not printed: {line!r}\n{result.stdout}"
+        assert line in printed, f"not printed: {line!r}\n{stdout}"
     for name in re.findall(r"--output (\S+)", command):
         assert (folder / name).stat().st_size > 500
 
