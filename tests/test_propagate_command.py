@@ -125,7 +125,8 @@ def test_equal_seeds_print_equal_lines(capsys):
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
 def test_pictures(capsys, tmp_path, kind):
     head = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[kind]
-    for name, depth in (("tanh", "6"), ("step", "3"), ("squared_relu", "30"), ("relu", "1")):
+    others = (("step", "3"), ("squared_relu", "30"), ("relu", "1"))  # what is drawn is one for all kinds of file
+    for name, depth in (("tanh", "6"), *(others if kind == "png" else ())):
         path = tmp_path / f"{name}.{kind}"
         arguments = (*QUICK, "--activation", name, "--depth", depth, "--output", str(path))
         status, _, err = ask(capsys, *arguments)

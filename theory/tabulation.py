@@ -145,8 +145,11 @@ class Table:
 
     def column(self, name: str) -> tuple[float, ...]:
         """One number of every cell."""
-        k = self.columns.index(name)
-        return tuple(row[k] for row in self.rows)
+        return self._by_column[name]
+
+    @cached_property
+    def _by_column(self) -> dict[str, tuple[float, ...]]:
+        return dict(zip(self.columns, zip(*self.rows, strict=True), strict=True))
 
     def holds(self, value: float) -> bool:
         """Whether a float has a cell."""
