@@ -114,11 +114,10 @@ def single_copysign(typingctx: Any, magnitude: Any, sign: Any) -> Any:
 @numba.njit(forceinline=True)
 def single_exp_polynomial(r: float) -> float:
     """(eʳ − 1 − r)/r² for -0.34668 ≤ r ≤ 0.34668."""
-    p = single_fma(0.00019845855422317982, r, 0.0013940627686679363)
-    p = single_fma(p, r, 0.008333389647305012)
-    p = single_fma(p, r, 0.041666362434625626)
-    p = single_fma(p, r, 0.1666666567325592)
-    p = single_fma(p, r, 0.5)
+    p = single_fma(0.0013882676139473915, r, 0.00836652610450983)
+    p = single_fma(p, r, 0.04166719689965248)
+    p = single_fma(p, r, 0.1666654348373413)
+    p = single_fma(p, r, 0.4999999701976776)
     return p
 
 
@@ -211,7 +210,7 @@ def single_log1p_unit_polynomial(r: float) -> float:
 # ------------------------------------------------------------------------------------------------------------ functions
 #
 # log 2 = 0.693359375 − 0.00021219444: the first with 10 bits, so that k times it, and the difference, are exact. The
-# reduced argument is r + low.
+# reduced argument r is rounded once, which is a quarter of an ulp of the exponential; only expm1 makes up for it (low).
 # 1.5·2²³ + 127 + 96 added to x/log 2 leaves k + 127 + 96 in the last bits.
 
 
@@ -221,11 +220,9 @@ def single_lifted_exp(x: float) -> float:
     x = f32(-150.0) if x < f32(-150.0) else x
     z = single_fma(x, 1.4426950408889634, 12583135.0)
     k = z - f32(12583135.0)
-    a = single_fma(k, -0.693359375, x)
-    r = single_fma(k, 0.00021219444170128554, a)
-    low = single_fma(k, 0.00021219444170128554, a - r)
+    r = single_fma(k, 0.00021219444170128554, single_fma(k, -0.693359375, x))
     scale = power32(bits32(z))
-    return single_fma(r + single_fma(r * r, single_exp_polynomial(r), low), scale, scale)
+    return single_fma(single_fma(r * r, single_exp_polynomial(r), r), scale, scale)
 
 
 @numba.njit(forceinline=True, error_model="numpy")
@@ -234,24 +231,27 @@ def single_decaying_expm1(x: float) -> float:
     x = f32(-150.0) if x < f32(-150.0) else x
     z = single_fma(x, 1.4426950408889634, 12583135.0)
     k = z - f32(12583135.0)
-    a = single_fma(k, -0.693359375, x)
-    r = single_fma(k, 0.00021219444170128554, a)
-    low = single_fma(k, 0.00021219444170128554, a - r)
+    r = single_fma(k, 0.00021219444170128554, single_fma(k, -0.693359375, x))
     scale = power32(bits32(z)) * f32(1.262177448353619e-29)
-    return single_fma(r + single_fma(r * r, single_exp_polynomial(r), low), scale, scale - f32(1.0))
+    return single_fma(single_fma(r * r, single_exp_polynomial(r), r), scale, scale - f32(1.0))
 
 
 @numba.njit(forceinline=True, error_model="numpy")
-def single_split_decay(u: float, rest: float) -> tuple[float, float]:
-    """(s, q) of 2⁹⁶·exp(−u − rest) = s·(1 + q), s a power of two, for 0 ≤ u; from 150 on, as there."""
-    u = f32(150.0) if u > f32(150.0) else u
+def single_split_decay(u: float) -> tuple[float, float]:
+    """(s, q) of 2⁹⁶·exp(−u) = s·(1 + q), s a power of two, for 0 ≤ u ≤ 154."""
     z = single_fma(u, -1.4426950408889634, 12583135.0)
     k = z - f32(12583135.0)
-    a = single_fma(k, -0.693359375, -u)
-    b = single_fma(k, 0.00021219444170128554, -rest)
-    r = a + b
-    low = (a - r) + b
-    return power32(bits32(z)), r + single_fma(r * r, single_exp_polynomial(r), low)
+    r = single_fma(k, 0.00021219444170128554, single_fma(k, -0.693359375, -u))
+    return power32(bits32(z)), single_fma(r * r, single_exp_polynomial(r), r)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def single_split_rest_decay(u: float, rest: float) -> tuple[float, float]:
+    """The same of 2⁹⁶·exp(−u − rest)."""
+    z = single_fma(u, -1.4426950408889634, 12583135.0)
+    k = z - f32(12583135.0)
+    r = single_fma(k, -0.693359375, -u) + single_fma(k, 0.00021219444170128554, -rest)
+    return power32(bits32(z)), single_fma(r * r, single_exp_polynomial(r), r)
 
 
 @numba.njit(forceinline=True, error_model="numpy")
@@ -269,11 +269,10 @@ def single_exp(x: float) -> float:
     k = z - f32(12582912.0)
     a = single_fma(k, -0.693359375, x)
     r = single_fma(k, 0.00021219444170128554, a)
-    low = single_fma(k, 0.00021219444170128554, a - r)
     n = numba.int32(bits32(z) - 1262485504)
     half = numba.int32(n >> 1)
     first = power32(numba.int32(half + 127))
-    return single_fma(r + single_fma(r * r, single_exp_polynomial(r), low), first, first) * power32(
+    return single_fma(single_fma(r * r, single_exp_polynomial(r), r), first, first) * power32(
         numba.int32(n - half + 127)
     )
 
@@ -382,6 +381,14 @@ def single_erf(x: float) -> float:
     far = f32(1.0) - (e - e * rest) * single_erfcx(u)
     near = u * single_erf_polynomial(f32(0.765625) if square > f32(0.765625) else square)
     return single_copysign(near if u < f32(0.875) else far, x)
+
+
+@numba.njit(forceinline=True, error_model="numpy")
+def single_erf_by_decay(u: float, both: tuple[float, float]) -> float:
+    """The same for 0 ≤ u ≤ 12.3 where the parts of 2⁹⁶·exp(−u²) are known."""
+    e = single_fma(both[1], both[0], both[0])
+    far = single_fma(e * f32(-1.262177448353619e-29), single_erfcx(u), 1.0)
+    return u * single_erf_polynomial(u * u) if u < f32(0.875) else far
 
 
 @numba.njit(forceinline=True, error_model="numpy")

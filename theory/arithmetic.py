@@ -34,6 +34,8 @@ class Arithmetic:
     lift: int = 0
     #: wider ones, tried first where what is outside rounds often
     wide_radii: tuple[Fraction, ...] = ()
+    #: narrower ones, for a sum of which hardly anything is rounded
+    sharp_radii: tuple[Fraction, ...] = ()
     fused: bool = False
     #: every finite input is below 2 to this power, if the steps have room for powers of it
     inputs: int | None = None
@@ -115,6 +117,7 @@ SINGLE = Arithmetic(
     far=2**12,
     radii_at_roots=(Fraction(1, 4), Fraction(1, 16)),
     wide_radii=(Fraction(3, 4), Fraction(1, 2)),
+    sharp_radii=(Fraction(1, 8), Fraction(1, 16)),
     lift=96,
     fused=True,
 )

@@ -19,6 +19,7 @@ import sympy
 from .arithmetic import DOUBLE, Arithmetic
 from .enclosures import enclose
 from .lowering import Builder
+from .ranges import reach
 
 
 @dataclass(frozen=True)
@@ -166,17 +167,14 @@ class Split:
     high: int
     low: int
 
-    def times(self, b: Builder, factor: int, small: int | None = None, rest: int | None = None) -> int:
-        """(factor + rest)·(1 + small)·high·(1 + low): the product with a power of two is exact."""
-        if b.value_of(factor) == 1 and small is None:
+    def times(self, b: Builder, factor: int, rest: int | None = None) -> int:
+        """(factor + rest)·high·(1 + low): the product with a power of two is exact."""
+        if b.value_of(factor) == 1:
             return b.op("split_value", self.both)
-        low = self.low
-        if small is not None:
-            low = b.op("fma", small, b.op("add", b.constant(1), low), low)
         if rest is not None:
-            return b.op("mul", b.op("add", factor, b.op("fma", low, factor, rest)), self.high)
+            return b.op("mul", b.op("add", factor, b.op("fma", self.low, factor, rest)), self.high)
         scaled = b.op("mul", factor, self.high)
-        return b.op("fma", low, scaled, scaled)
+        return b.op("fma", self.low, scaled, scaled)
 
     def lowered(self, b: Builder, arithmetic: Arithmetic) -> Split:
         """Without 2ᴸ."""
@@ -191,17 +189,12 @@ def product_rest(b: Builder, place: int) -> int | None:
     return b.op("fma", *node.operands, b.op("neg", place))
 
 
-def scaled_up(b: Builder, place: int, small: int, rest: int | None) -> int:
-    """(place + rest)·(1 + small), rounded once."""
-    if rest is None:
-        return b.op("fma", place, small, place)
-    return b.op("add", place, b.op("fma", place, small, rest))
-
-
 def split_exp_of_minus(b: Builder, pair: Pair, arithmetic: Arithmetic) -> Split:
-    """2ᴸ·exp(−(hi + lo)), hi ≥ 0, in two parts."""
-    rest = b.constant(0) if pair.lo is None else pair.lo
-    both = b.op("split_decay", pair.hi, rest, b.constant(arithmetic.lift))
+    """2ᴸ·exp(−(hi + lo)), hi ≥ 0, in two parts; beyond where it is gone, as there."""
+    hi, lift = pair.hi, b.constant(arithmetic.lift)
+    if reach(b.nodes, hi)[1] > arithmetic.gone + 4:
+        hi = b.op("at_most", hi, b.constant(arithmetic.gone))
+    both = b.op("split_decay", hi, lift) if pair.lo is None else b.op("split_rest_decay", hi, pair.lo, lift)
     return Split(both, b.op("split_high", both), b.op("split_low", both))
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache, reduce
 from typing import Any
@@ -27,7 +27,7 @@ from .decaying import Exponential, HalfLine, a, sign_of_all, terms_of
 from .enclosures import ball_function, enclose, exact_value
 from .erfcx_quotients import ErfcxQuotient, quotient
 from .lowering import Builder, Lowering, Rest
-from .ranges import reach
+from .ranges import Interval, reach
 from .sign_changes import last_reach
 
 #: Below this exponent exp(−Q) − 1 needs expm1; above, the exponential that is there anyway is small enough.
@@ -35,7 +35,10 @@ ALMOST_LOG_2 = sympy.Rational(45, 64)
 #: Where steps count, a product of more roundings than this is multiplied by its exponential without another one.
 MOST_ROUNDINGS = 5
 #: Those of an elementary function.
-_ROUNDINGS = {"split_decay": 0, "split_value": 1, "split_erfcx": 4, "log1p": 3, "sqrt": 1}
+_ROUNDINGS = {
+    "split_decay": 0, "split_rest_decay": 0, "split_value": 1, "split_erfcx": 5, "erf_by_decay": 5, "log1p": 3,
+    "sqrt": 1,
+}  # fmt: skip
 
 
 #: Below, 1 − T·erfcx(u) cancels.
@@ -51,6 +54,9 @@ class Cancelling:
     factor: Expr
     #: g·∂factor/∂g for each of them, times the size of its error
     inexact: tuple[Expr, ...]
+    #: whether it is computed so that little is lost even close to a zero; and so little that a is nowhere rounded
+    sharp: bool = False
+    exact: bool = False
 
     def loss(self, at: Fraction) -> float:
         """How much larger the relative error of the factor is than that of an exponential; ∞ at a zero of it."""
@@ -86,12 +92,12 @@ class HalfLineLowering:
         self.careful = False
         #: quotients of polynomials by which sums with a scaled error function were replaced
         self.quotients: list[ErfcxQuotient] = []
-        #: steps whose roundings are taken back later, and what some steps miss by being rounded
+        #: steps that make up for the roundings before them, and what some steps miss by being rounded
         self._exact: set[int] = set()
         self._rests: dict[int, int] = {}
-        #: what is still to be multiplied in: 1 + each
-        self._small: list[int] = []
         self._care, self._wants_care = False, False
+        #: between what some steps lie, where that is more than can be seen from them
+        self._ranges: dict[int, Interval] = {}
         if line.far and arithmetic.inputs is not None and border == Integer(2) ** arithmetic.inputs:
             self.base = b.constant(0)  # only ∞ is there
         elif line.far:
@@ -117,16 +123,16 @@ class HalfLineLowering:
 
     def _gone_of(self, t: Exponential) -> Expr:
         if t.end is None:
-            return _reach(t.terms, self.arithmetic.gone)
+            return _reach(t.terms, self.arithmetic.gone, whole=not self.arithmetic.lean)
         return t.end if t.end.is_finite else last_reach(t.terms, self.arithmetic.gone)
 
     def element(self, e: Any) -> int:
         """The place of an element of the field; where steps count, lowered again with care if it rounds too often."""
-        before, self._care, self._small = len(self.suspicious), False, []
+        before, self._care = len(self.suspicious), False
         place = self._element(e)
         if self._wants_care:
             del self.suspicious[before:]
-            self.careful, self._care, self._wants_care, self._small = True, True, False, []
+            self.careful, self._care, self._wants_care = True, True, False
             place = self._element(e)
         return place
 
@@ -212,14 +218,78 @@ class HalfLineLowering:
         return self._one_minus_parts(factor) is None and self._split(factor) is None
 
     def _scaled_sum(self, factor: Any, scale: Expr, held: bool) -> int:
-        if self._mixed_signs(factor):
-            self.suspicious.append(self._cancelling(factor))
         self._scale = scale
-        place = self._sum_with_rest(factor.terms(), held) if self._care else None
-        if place is None:
-            place = self._nested(factor.terms(), 0, held)
+        place = self._sum(factor, held)
         self._scale = Integer(1)
         return place
+
+    def _sum(self, factor: Any, held: bool) -> int:
+        """A factor term by term."""
+        mixed = self._mixed_signs(factor)
+        place = self._sharp_sum(factor, held) if mixed and self.arithmetic.lean else None
+        if mixed:
+            self.suspicious.append(
+                replace(self._cancelling(factor), sharp=place is not None, exact=self._is_whole(factor))
+            )
+        if place is None and self._care:
+            place = self._sum_with_rest(factor.terms(), held)
+        return self._nested(factor.terms(), 0, held) if place is None else place
+
+    def _sharp_sum(self, factor: Any, held: bool) -> int | None:
+        """c·T + p(a), c = ±2ᵏ, as (p(a) + c·s) + c·s·low of T = s·(1 + low); None for another form.
+
+        Where the terms cancel, the sum in brackets is nearly exact, and T is known to more digits than a float has.
+        """
+        b, decays = self.b, [self._symbols.index(s) for s in self._decaying]
+        decaying = [t for t in factor.terms() if any(t[0][i] for i in decays)]
+        others = [t for t in factor.terms() if t not in decaying]
+        if len(decaying) != 1 or any(set(self._variables_of(t)) - {self.line.base} for t in others):
+            return None
+        (symbol, *more), coefficient = self._variables_of(decaying[0]), self._scale * self._constant_of(decaying)
+        if more or symbol not in self._decaying or not compensated.is_power_of_two(coefficient):
+            return None
+        split = self._split_decay(symbol).lowered(b, self.arithmetic)
+        high = b.op("mul", b.constant(coefficient), split.high)
+        rest = self._ascending(others, self.generator(self.line.base, held))
+        before = b.op("add", rest, high)
+        if self._is_whole(factor):
+            self._exact.add(before)
+        return b.op("fma", split.low, high, before)
+
+    def _is_whole(self, factor: Any) -> bool:
+        """Whether a has no power in a sum, and only a factor ±2ᵏ."""
+        of_base = [t for t in factor.terms() if self.line.base in self._variables_of(t)]
+        scales = [self._scale * self._constant_of([t]) for t in of_base]
+        return all(len(self._variables_of(t)) == 1 for t in of_base) and all(map(compensated.is_power_of_two, scales))
+
+    def _variables_of(self, term: Any) -> list[sympy.Symbol]:
+        """The generators of a term, once for each power."""
+        counts = zip(self._symbols, term[0], strict=True)
+        return [s for s, p in counts for _ in range(p) if s not in self._constants]
+
+    def _ascending(self, terms: list[Any], place: int) -> int:
+        """Σ terms from the constant on, the linear one as a pair: next to a zero what is rounded is small."""
+        b, total = self.b, self.b.constant(0)
+        grouped: dict[int, list[Any]] = {}
+        for term in terms:
+            grouped.setdefault(len(self._variables_of(term)), []).append(term)
+        for degree in sorted(grouped):
+            coefficient = self._scale * self._constant_of(grouped[degree])
+            if degree == 1:
+                operation = "add" if enclose(coefficient, {}, digits=20) > 0 else "sub"
+                pair = compensated.constant_pair(b, abs(coefficient), self.arithmetic)
+                pair = compensated.product(b, pair, place, self.arithmetic)
+                total = b.op(operation, total, pair.hi)
+                total = total if pair.lo is None else b.op(operation, total, pair.lo)
+            else:
+                product = reduce(lambda p, q: b.op("mul", p, q), [place] * degree, b.constant(coefficient))
+                total = b.op("add", total, product)
+        return total
+
+    def _split_decay(self, symbol: sympy.Symbol) -> compensated.Split:
+        """2ᴸ·T in two parts."""
+        pair = next(p for t, p in zip(self.line.exponentials, self._pairs, strict=True) if t.symbol == symbol)
+        return compensated.split_exp_of_minus(self.b, pair, self.arithmetic)
 
     def _sum_with_rest(self, terms: list[Any], held: bool) -> int | None:
         """p + a·q with what this sum and that of q miss; None where q decays: Horner's rule loses less there."""
@@ -294,8 +364,6 @@ class HalfLineLowering:
             return self.totals[factor]
         constant = self._constant_of([t for t in factor.terms() if not any(t[0])])
         terms = [t for t in factor.terms() if any(t[0])]
-        if self.arithmetic.lean and constant == 1 and (split := self._split_of(terms)):
-            return split
         rest = self._nested(terms, 0, held)
         if self.arithmetic.lean and constant.is_Integer and b.nodes[rest].operation == "mul":
             factors = b.nodes[rest].operands  # c − hi is exact: the larger one is a multiple of the other's last digit
@@ -305,19 +373,6 @@ class HalfLineLowering:
             hi = b.op("add", rest, b.constant(constant))
             return compensated.Pair(hi, b.op("sub", rest, b.op("sub", hi, b.constant(constant))))
         return compensated.plus(b, compensated.Pair(rest, None), compensated.Pair(b.constant(constant), None))
-
-    def _split_of(self, terms: list[Any]) -> compensated.Pair | None:
-        """1 + T from the parts of T, whose own rounding would count beside a factor T that is not rounded."""
-        b = self.b
-        for t, pair in zip(self.line.exponentials, self._pairs, strict=True):
-            if terms == self.line.element_of[t.symbol].numer.terms():
-                split = compensated.split_exp_of_minus(b, pair, self.arithmetic).lowered(b, self.arithmetic)
-                hi = b.op("fma", split.low, split.high, b.op("add", b.constant(1), split.high))
-                rest = b.op(
-                    "add", b.op("sub", b.constant(1), hi), split.high
-                )  # exact, also of a high below an ulp of 1
-                return compensated.Pair(hi, b.op("fma", split.low, split.high, rest))
-        return None
 
     def _is_below(self, terms: list[Any], bound: Expr) -> bool:
         """Whether these terms add up to less than ``bound`` because their decaying quantities are at most 1."""
@@ -478,49 +533,90 @@ class HalfLineLowering:
     def _corrected_last(
         self, core: int | None, below: list[tuple[Any, int]], held: bool, powers: Mapping[sympy.Symbol, int]
     ) -> int:
-        """core·Π r^k·Tᵏ, where r = 1/hi of a denominator hi + lo: what r misses is made up for in the last step."""
+        """core·Π D⁻ᵏ·Tᵏ; one 1/D is multiplied by T first, which outputs share."""
         b = self.b
-        grows = core is not None and max(map(abs, reach(b.nodes, core))) == math.inf
+        decays, shared = len(powers) == 1 and min(powers.values()) > 0, None
         for factor, k in below:
-            inverse, error = self._inverse(self._with_error(factor, held))
-            power, share = b.power(inverse, k), b.op("mul", b.constant(k), error)
-            if grows:  # ∞·0 would be no number
-                power = b.op("fma", power, share, power)
-            else:
-                self._exact.add(inverse)
-                self._small.append(share)
-            core = power if core is None else b.op("mul", core, power)
-        small = reduce(lambda p, q: b.op("add", p, q), self._small) if self._small else None
-        self._wants_care = not self._care and core is not None and roundings(b, core, self._exact) > MOST_ROUNDINGS
-        rest = self._rest(core) if self._care and core is not None and not grows else None
-        if len(powers) == 1 and min(powers.values()) > 0:
-            return self._split_last(core, small, rest, *next(iter(powers.items())))
-        if core is not None and small is not None:
-            core = compensated.scaled_up(b, core, small, rest)
-        elif core is not None and rest is not None:
+            inverse, error, close = self._inverse(factor, k, held)
+            self._exact.add(inverse)
+            missed = k if k > 1 or not close else 0  # ρ's that are made up for
+            if decays and shared is None and (close or not self._care):
+                shared, k = inverse, k - 1
+                if not close:
+                    shared, missed = self._power_with_error(inverse, 1, error), missed - 1
+            if k:
+                power = self._power_with_error(inverse, k, b.op("mul", b.constant(missed), error) if missed else None)
+                core = power if core is None else b.op("mul", core, power)
+        if core is not None and not self._care:
+            self._wants_care = roundings(b, core, self._exact) + 2 * (shared is not None) > MOST_ROUNDINGS
+        bounded = core is not None and self._largest(core) < math.inf  # ∞·0 would be no number
+        rest = self._rest(core) if core is not None and self._care and bounded else None
+        if decays:
+            return self._split_last(core, shared, rest, *next(iter(powers.items())))
+        if core is not None and rest is not None:
             core = b.op("add", core, rest)
         return self._times_decay(core, powers)
 
-    def _inverse(self, total: compensated.Pair) -> tuple[int, int]:
-        """r = 1/hi rounded, and ρ of 1/(hi + lo) = r(1 + ρ)."""
-        b = self.b
-        assert total.lo is not None
-        inverse = b.op("div", b.constant(1), total.hi)
-        minus = b.op("neg", inverse)
-        return inverse, b.op("fma", minus, total.lo, b.op("fma", minus, total.hi, b.constant(1)))
+    def _power_with_error(self, inverse: int, k: int, error: int | None) -> int:
+        """rᵏ(1 + error); with care what is added is kept apart."""
+        b, power = self.b, self.b.power(inverse, k)
+        if error is None:
+            return power
+        if self._care and k > 1:
+            self._rests.pop(power, None)
+            rest = self._rest(power)
+            assert rest is not None
+            self._rests[power] = b.op("fma", power, error, rest)
+            return power
+        self._exact.add(error)  # small beside 1, whatever it is rounded
+        return b.op("fma", power, error, power)
 
-    def _split_last(self, core: int | None, small: int | None, rest: int | None, symbol: sympy.Symbol, k: int) -> int:
-        """(core + rest)·(1 + small)·(2ᴸTᵏ)·2⁻ᴸ, one rounding before the last product; else core·Tᵏ."""
+    def _inverse(self, factor: Any, k: int, held: bool) -> tuple[int, int, bool]:
+        """r = 1/D rounded, of which k are multiplied; ρ = 1 − rD: 1/D is r(1 + ρ); and whether D is 1 + T, of which
+        little is lost."""
+        b = self.b
+        constant = self._constant_of([t for t in factor.terms() if not any(t[0])])
+        terms = [t for t in factor.terms() if any(t[0])]
+        bounded = factor not in self.totals and constant == 1 and self._is_below(terms, constant)
+        if bounded and sign_of_all(self._constant_of([t]) for t in terms) == 1:
+            rest = self._nested(terms, 0, held)
+            inverse = b.op("div", b.constant(1), b.op("add", b.constant(1), rest))
+            start = b.op("sub", b.constant(1), inverse)  # exact for D between 1 and 2
+            if k > 2 and (symbols := self._variables_of(terms[0])) == symbols[:1] and len(terms) == 1:
+                split = self._split_decay(symbols[0]).lowered(b, self.arithmetic)  # T's own rounding counts k times
+                share = b.op("mul", b.op("neg", inverse), split.high)
+                return inverse, b.op("fma", share, split.low, b.op("add", start, share)), True
+        else:
+            total = self._with_error(factor, held)
+            assert total.lo is not None
+            rest, inverse, bounded = total.lo, b.op("div", b.constant(1), total.hi), False
+            start = b.op("fma", b.op("neg", inverse), total.hi, b.constant(1))
+        return inverse, b.op("fma", b.op("neg", inverse), rest, start), bounded
+
+    def _split_last(self, core: int | None, shared: int | None, rest: int | None, symbol: sympy.Symbol, k: int) -> int:
+        """(core + rest)·(shared·2ᴸTᵏ)·2⁻ᴸ, one rounding before the last product; else core·Tᵏ."""
         b, arithmetic = self.b, self.arithmetic
         split = compensated.split_exp_of_minus(b, self._exponent(symbol, Integer(k)), arithmetic)
-        core = b.constant(1) if core is None else core
-        tail = compensated.lowered(b, split.times(b, core, small, rest), arithmetic)
-        if max(map(abs, reach(b.nodes, core))) < Integer(2) ** (arithmetic.range[1] - arithmetic.lift - 2):
+
+        def total(split: compensated.Split) -> int:
+            if shared is None:
+                return split.times(b, b.constant(1) if core is None else core, rest)
+            decay = split.times(b, shared)
+            if core is None:
+                return decay
+            return b.op("mul", core, decay) if rest is None else b.op("fma", core, decay, b.op("mul", rest, decay))
+
+        tail = compensated.lowered(b, total(split), arithmetic)
+        if core is None or self._largest(core) < Integer(2) ** (arithmetic.range[1] - arithmetic.lift - 2):
             return tail
-        whole = split.lowered(b, arithmetic).times(b, core, small, rest)
+        whole = total(split.lowered(b, arithmetic))
         terms = next(t.terms for t in self.line.exponentials if t.symbol == symbol)
         border = _reach({d: abs(c) for d, c in terms.items()}, sympy.Rational(arithmetic.near_underflow, k))
         return b.op("select", b.op("lt", b.constant(border), self.base), tail, whole)
+
+    def _largest(self, place: int) -> float:
+        """What a step's results do not exceed."""
+        return max(map(abs, reach(self.b.nodes, place, self._ranges)))
 
     def _exp_of(self, symbol: sympy.Symbol, k: Expr) -> int:
         """exp(−kQ), the power Tᵏ computed as an exponential of its own."""
@@ -560,8 +656,10 @@ class HalfLineLowering:
             return self.base if held else self.place
         for t, pair in zip(line.exponentials, self._pairs, strict=True):
             if t.symbol == symbol and self.arithmetic.lean:
-                split = compensated.split_exp_of_minus(b, pair, self.arithmetic)
-                return compensated.lowered(b, split.times(b, b.constant(1)), self.arithmetic)
+                split = compensated.split_exp_of_minus(b, pair, self.arithmetic).lowered(b, self.arithmetic)
+                decay = b.op("fma", split.low, split.high, split.high)
+                self._ranges[decay] = (0.0, 1.0)
+                return decay
             if t.symbol == symbol and self.arithmetic.fused:
                 return compensated.lowered(
                     b, compensated.lifted_exp_of_minus(b, pair, self.arithmetic), self.arithmetic
@@ -610,9 +708,7 @@ class HalfLineLowering:
         split = self._split(factor)
         if split is not None:
             return self._product_of_differences(split[1], held)
-        if self._mixed_signs(factor):
-            self.suspicious.append(self._cancelling(factor))
-        return self._nested(factor.terms(), 0, held)
+        return self._sum(factor, held)
 
     def _one_minus_parts(self, factor: Any) -> tuple[dict[sympy.Symbol, int], Any] | None:
         """(the powers, the sign) of a factor ±(monomial − 1)."""
@@ -665,8 +761,10 @@ class HalfLineLowering:
         return None
 
     def _erf(self, argument: Expr, decay: sympy.Symbol, scaled: sympy.Symbol) -> int:
-        """erf(u); in pairs 1 − T·erfcx(u) from ½ on, where T is what derivatives need too."""
+        """erf(u); in pairs, and where steps count, by T = exp(−u²), which derivatives need too."""
         b, u = self.b, self._in_a(argument)
+        if self.arithmetic.lean:
+            return b.op("erf_by_decay", u, self._split_decay(decay).both)
         if not self.arithmetic.paired:
             return b.op("erf", u)
         half = b.constant(NEAR_ERF)
@@ -799,6 +897,8 @@ def roundings(b: Builder, place: int, exact: AbstractSet[int] = frozenset()) -> 
     node = b.nodes[place]
     counts = [roundings(b, o, exact) for o in node.operands]
     match node.operation:
+        case "mul" if any(compensated.is_power_of_two(b.value_of(o)) for o in node.operands):
+            return sum(counts)
         case "mul" | "div":
             return sum(counts) + 1
         case "add" | "sub":
@@ -820,8 +920,8 @@ def _single(factor: Any) -> bool:
     return len(factor.terms()) == 1
 
 
-def _reach(terms: Mapping[int, Expr], exponent: Expr | int) -> Expr:
-    """An integer or dyadic a at which Σ terms·aᵈ has passed ``exponent``."""
+def _reach(terms: Mapping[int, Expr], exponent: Expr | int, *, whole: bool = True) -> Expr:
+    """A dyadic a at which Σ terms·aᵈ has passed ``exponent``; a ``whole`` number if it is large."""
     low, high = Fraction(0), Fraction(1)
     polynomial = {d: enclose(c, {}, digits=20) for d, c in terms.items()}
     wanted = exact_value(sympy.Rational(exponent))
@@ -835,4 +935,4 @@ def _reach(terms: Mapping[int, Expr], exponent: Expr | int) -> Expr:
         middle = (low + high) / 2
         low, high = (low, middle) if passed(middle) else (middle, high)
     reached = sympy.Rational(high.numerator, high.denominator)
-    return sympy.ceiling(reached) if reached > 16 else reached
+    return sympy.ceiling(reached) if whole and reached > 16 else reached

@@ -92,8 +92,9 @@ OPERATIONS: dict[str, Operation] = {
         Operation("pow", 2, lambda a, b: a**b, safe=1),
         Operation("exp", 1, lambda a: a.exp(), safe=0),
         Operation("lifted_exp", 2, lambda a, lift: a.exp() * arb(2) ** lift),  # of an argument known to be at most 0
-        # exp(−a − rest) for a ≥ 0 as high·(1 + low), the high part lifted
-        Operation("split_decay", 3, _pair_of(lambda a, rest, lift: (-a - rest).exp() * arb(2) ** lift)),
+        # exp(−a) and exp(−a − rest) for a ≥ 0 as high·(1 + low), the high part lifted
+        Operation("split_decay", 2, _pair_of(lambda a, lift: (-a).exp() * arb(2) ** lift)),
+        Operation("split_rest_decay", 3, _pair_of(lambda a, rest, lift: (-a - rest).exp() * arb(2) ** lift)),
         # a scaled complementary error function as high + low, and that of a/√2
         Operation("split_erfcx", 1, _pair_of(lambda a: (a * a).exp() * a.erfc())),
         Operation("split_root_two_erfcx", 1, _pair_of(lambda a: (a * a / 2).exp() * (a / arb(2).sqrt()).erfc())),
@@ -116,6 +117,7 @@ OPERATIONS: dict[str, Operation] = {
         Operation("acos", 1, lambda a: a.acos(), safe=0),
         Operation("atan", 1, lambda a: a.atan()),
         Operation("erf", 1, lambda a: a.erf()),
+        Operation("erf_by_decay", 2, lambda a, pair: a.erf()),  # of a ≥ 0 beside the parts of exp(−a²)
         Operation("erfc", 1, lambda a: a.erfc()),
         Operation("erfcx", 1, lambda a: (a * a).exp() * a.erfc()),  # scaled complementary error function
         Operation("at_least", 2, lambda a, b: a.max(b)),  # the larger of the two; NaN stays NaN

@@ -448,7 +448,7 @@ POLYNOMIALS: dict[str, Minimax] = {
         _after_first_row("log1p_unit_paired", 9, 58, Fraction(1, 3), sympy.log((1 + x) / (1 - x)), first=2),
         _continued(_square_row("erf_paired", 9, 57, PAIRED_END, sympy.erf(x)), 2 / sympy.sqrt(sympy.pi)),
         _after_first_row("atan_paired", 11, 58, ATAN_END, sympy.atan(x)),
-        _single(_exp_row("exp_single", 5, 27)),
+        _single(_exp_row("exp_single", 4, 25)),
         _single(_log_row("log_single", 8, 27)),
         _single(_square_row("erf_single", 5, 23, ERF_END, sympy.erf(x))),
         _single(_square_row("atan_single", 5, 29, ATAN_END, sympy.atan(x))),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import flint
 
@@ -29,9 +30,9 @@ def interval(node: Node, operands: Sequence[Interval]) -> Interval:
     return EVERYTHING if known is None else known(*operands)
 
 
-def reach(nodes: Sequence[Node], place: int) -> Interval:
-    """Between what a step of a program lies, given the steps before it."""
-    known: dict[int, Interval] = {}
+def reach(nodes: Sequence[Node], place: int, given: Mapping[int, Interval] = MappingProxyType({})) -> Interval:
+    """Between what a step of a program lies, given the steps before it, and what is known of some."""
+    known = dict(given)
 
     def of(place: int) -> Interval:
         if place not in known:
@@ -107,11 +108,13 @@ _RANGES: dict[str, Callable[..., Interval]] = {
     "lifted_exp": _exponential,
     "near_exp": _exponential,
     "decaying_expm1": lambda p: (-1.0, 0.0),
-    "split_decay": lambda p, rest, lift: _exponential((-p[1], -p[0]), lift),
+    "split_decay": lambda p, lift: _exponential((-p[1], -p[0]), lift),
+    "split_rest_decay": lambda p, rest, lift: _exponential((-p[1], -p[0]), lift),
     "split_high": lambda p: (p[0] / 1.5, p[1] * 1.5),
     "split_low": lambda p: (-0.3, 0.42),
     "split_value": lambda p: p,
     "erf": lambda p: (-1.0, 1.0),
+    "erf_by_decay": lambda p, pair: (0.0, 1.0),
     "erfcx": lambda p: (0.0, 1.0 if p[0] >= 0 else math.inf),
     "split_erfcx": lambda p: (0.0, 1.0 if p[0] >= 0 else math.inf),
     "log1p": _log1p,

@@ -35,6 +35,8 @@ RADII_AT_ZERO = tuple(Fraction(n, 8) for n in (10, 8, 6, 5, 4, 2, 1))
 MOST_LOST = 10
 #: Proven bits of a local polynomial whose results are rounded to 24: all but about one in 2¹⁵ are rounded correctly.
 SHORT_BITS = 40
+#: Proven bits of one whose results may be a few units off: it is some 2⁴ closer than proven.
+LEAN_BITS = 22
 #: Proven bits of one whose result is a pair.
 PAIRED_BITS = 57
 
@@ -92,17 +94,24 @@ class Patching:
         careful: bool = False,
     ) -> int:
         """``place`` outside, proven polynomials around the zeros; one that cannot be proven is left out."""
-        radii = (*(self.arithmetic.wide_radii if careful else ()), *self.arithmetic.radii_at_roots)
         done: list[tuple[Fraction, Fraction]] = []
         for zero in zeros:
             if any(low <= zero.position <= high for low, high in done):
                 continue
+            radii = self._radii(zero.cancelling, careful)
             patch = _fit(e, zero, span, parity, self.arithmetic, radii) if len(done) < MOST_PATCHES else None
             if patch is not None:  # two may overlap: either holds there
                 done.append((patch.low, patch.high))
                 self.found.setdefault(name, []).append(patch)
                 place = self._select_patch(patch, place)
         return place
+
+    def _radii(self, cancelling: Cancelling, careful: bool) -> tuple[Fraction, ...]:
+        """Those tried: narrow where the sum that cancels is sharp, wide where what is outside rounds often."""
+        arithmetic = self.arithmetic
+        if cancelling.sharp:
+            return (*(arithmetic.sharp_radii if cancelling.exact else ()), *arithmetic.radii_at_roots)
+        return (*(arithmetic.wide_radii if careful else ()), *arithmetic.radii_at_roots)
 
     def _select_patch(self, patch: LocalPolynomial, outside: int) -> int:
         b = self.b
@@ -221,7 +230,15 @@ def _fit(
     if multiplicity is None:
         return None
     even = at_origin and parity != 0
-    bits = arithmetic.digits if arithmetic.compensated else PAIRED_BITS if arithmetic.paired else SHORT_BITS
+    bits = (
+        LEAN_BITS
+        if arithmetic.lean
+        else arithmetic.digits
+        if arithmetic.compensated
+        else PAIRED_BITS
+        if arithmetic.paired
+        else SHORT_BITS
+    )
     radii = RADII_AT_ZERO if at_origin else at_roots
     for radius in _wide_enough(radii, centre, zero) if arithmetic.paired else radii:
         low, high = clipped(centre - radius, span[0], True), clipped(centre + radius, span[1], False)

@@ -81,7 +81,8 @@ VECTORISED = (
         ("exp", "lifted_exp", "decaying_expm1", "expm1", "log", "log1p", "log1p_unit", "erf", "erfcx", "atan"), 1
     )
     | {"near_exp": 1, "near_expm1": 1, "near_reciprocal": 1}
-    | {"split_decay": 2, "split_value": 1, "split_erfcx": 1, "split_root_two_erfcx": 1}
+    | {"split_decay": 1, "split_rest_decay": 2, "split_value": 1, "erf_by_decay": 2}
+    | dict.fromkeys(("split_erfcx", "split_root_two_erfcx"), 1)
     | {"paired_exp": 1, "paired_lifted_exp": 1, "paired_decaying_expm1": 1, "paired_atan": 1}
     | dict.fromkeys(("paired_log1p", "paired_log1p_unit", "paired_erf", "paired_near_erf", "paired_erfcx"), 2)
     | {"paired_parted_exp": 1, "paired_power": 1, "power_below": 1, "inverse_power": 1, "exponent_of": 1, "raised": 2}
