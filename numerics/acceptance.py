@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..theory.activations import Activation
-from ..theory.arithmetic import ARITHMETICS, Arithmetic
+from ..theory.arithmetic import ARITHMETICS, Arithmetic, fused
 from ..theory.lowering import Program, lower
 from ..theory.stability import Stable, stable_program
 from ..theory.symbols import x
@@ -52,16 +52,23 @@ def accepted(
     """The program for these derivatives of ``row``: each output in its stable form unless as written it is better.
 
     ``arithmetic`` is what the target computes in, by default what every target can. With ``tables`` an output of a
-    typed formula whose measured error misses its goal comes from a table of polynomials where that is more accurate.
+    typed formula whose measured error misses its goal comes from a table of polynomials where that is more accurate; a
+    program with a table is not in pairs, so that others may need one, too.
     ``factors`` names the inputs by which an output is multiplied before it is rounded.
     """
     names = output_names(orders)
     expressions = {name: row.derivative(n) for n, name in names.items()}
+    arithmetic = arithmetic or ARITHMETICS[dtype]
+    tabulated = _tabulated(row, names, dtype, arithmetic) if tables else frozenset()
+    if tabulated and arithmetic.paired:
+        arithmetic = fused(ARITHMETICS[dtype])
+        tabulated = _tabulated(row, names, dtype, arithmetic)
     kept = frozenset(name for n, name in names.items() if not _stable_is_better(row, n, dtype, arithmetic))
-    tabulated = frozenset(name for n, name in names.items() if tables and table_is_better(row, n, dtype, arithmetic))
-    return stable_program(
-        expressions, arithmetic or ARITHMETICS[dtype], as_written=kept, tabulated=tabulated, factors=factors
-    )
+    return stable_program(expressions, arithmetic, as_written=kept, tabulated=tabulated, factors=factors)
+
+
+def _tabulated(row: Activation, names: Mapping[int, str], dtype: str, arithmetic: Arithmetic) -> frozenset[str]:
+    return frozenset(name for n, name in names.items() if table_is_better(row, n, dtype, arithmetic))
 
 
 @lru_cache(maxsize=512)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import gc
 import hashlib
 import importlib.util
+import numbers
 import os
 import re
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..theory.errors import InputError
+from ..theory.errors import InputError, lookup
 from .sharing import guided, processors, shared
 
 Array = npt.NDArray[Any]
@@ -231,7 +232,10 @@ def _run_part(run: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[
 
 def as_input(value: Any, dtype: str, name: str) -> Array:
     """An array of the kernel's dtype: exact conversions are made, lossy ones refused."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise InputError(f"{name} must be an array: its rows have different lengths") from None
     wanted = np.dtype(dtype)
     if array.dtype == wanted and array.dtype.isnative:
         return array
@@ -245,6 +249,15 @@ def as_input(value: Any, dtype: str, name: str) -> Array:
             f"{name} is {array.dtype}, the kernel is {dtype}: convert with .astype({dtype!r}) or ask for another kernel"
         )
     raise InputError(f"{name} must hold real numbers, not {array.dtype}")
+
+
+def hyper_parameters(given: Mapping[str, Any], defaults: Mapping[str, float], of: str) -> dict[str, float]:
+    """The value of every hyper-parameter; raises :class:`InputError` for another name, or what is no number ≥ 0."""
+    for name, value in given.items():
+        lookup(defaults, name, f"parameter of {of}")
+        if not isinstance(value, numbers.Real) or not 0 <= value < np.inf:
+            raise InputError(f"parameter {name} of {of} must be a number, finite and not negative, not {value!r:.40}")
+    return {name: float(given.get(name, default)) for name, default in defaults.items()}
 
 
 def _flat(array: Array) -> Array | None:

@@ -200,7 +200,7 @@ class Kernel:
         array = as_input(x, self.dtype, "x")
         checked = [None if out is None else check_out(out, array.shape, self.dtype, "out") for out in outs]
         given = [out for out in checked if out is not None]
-        if len(given) == 2 and np.may_share_memory(given[0], given[1]):
+        if len(given) == 2 and _overlap(*given):
             raise InputError("the two arrays of out share memory")
         run = self._run(orders)
         if not TARGETS[self.target].in_place:
@@ -253,6 +253,14 @@ class Kernel:
     def source(self) -> str:
         """The source of value and first derivative, as it is compiled."""
         return self.path.read_text(encoding="utf-8")
+
+
+def _overlap(p: Array, q: Array) -> bool:
+    """Whether two arrays share an entry; where that takes long to find out, whether their memory meets."""
+    try:
+        return np.shares_memory(p, q, max_work=10_000)
+    except np.exceptions.TooHardError:
+        return np.may_share_memory(p, q)
 
 
 def _collect(results: Any, outs: Sequence[Array | None]) -> list[Any]:
@@ -319,7 +327,7 @@ def kernel(
     array([0., 0., 2.])
     """
     row = activation(spec, **parameters)
-    name = np.dtype(dtype).name if dtype in (np.float32, np.float64) else str(dtype)
+    name = _dtype_name(dtype)
     lookup(TARGETS, target, "target")
     lookup(DTYPES if target == "numpy" else {**DTYPES, **dict.fromkeys(HALF)}, name, "dtype")
     lookup(dict.fromkeys(PRECISIONS), precision, "precision")
@@ -329,6 +337,16 @@ def kernel(
     if key not in _KERNELS:
         _KERNELS[key] = _kind(target, name)(row, name, target, precision)
     return _KERNELS[key]
+
+
+def _dtype_name(dtype: Any) -> str:
+    """A name as it is; of NumPy's types and dtypes the name."""
+    if isinstance(dtype, str) or dtype is None:
+        return str(dtype)
+    try:
+        return np.dtype(dtype).name
+    except TypeError:
+        return str(dtype)
 
 
 def _kind(target: str, dtype: str) -> type[Kernel]:

@@ -20,7 +20,7 @@ from ..theory.errors import InputError, lookup
 from ..theory.losses import REDUCTIONS, Loss, loss
 from ..theory.symbols import parameter
 from ..theory.tensors import Axis, Input, Position, same, substitute
-from .compiled import DTYPES, as_input, load
+from .compiled import DTYPES, as_input, hyper_parameters, load
 from .row_kernels import contiguous, share_of_rows, source_file
 from .sharing import processors, shared
 from .targets.numba_rows import print_pass
@@ -42,7 +42,8 @@ class LossKernel:
     loss per entry, the whole shape) and delta is each loss's own gradient; "mean" and "sum" give a float and the
     gradient of it, times ``upstream``. Steps are float64 and results are rounded once; a reduced loss is the correctly
     rounded sum of its rows' losses in float64, on any number of threads. What a row assumes of its target (one-hot, a
-    distribution) is not checked. Conventions at kinks are the row's.
+    distribution) is not checked. Conventions at kinks are the row's. NaN in an entry or its target gives NaN
+    there; where a row is reduced as a whole (a softmax), in that row.
     """
 
     loss: Loss
@@ -77,10 +78,8 @@ class LossKernel:
         return labels.astype(np.int64, copy=False)
 
     def _parameters(self, given: dict[str, Any]) -> list[float]:
-        known = self._defaults
-        for name in given:
-            lookup(known, name, f"parameter of {self.loss.name}")
-        return [float(given.get(name, known[name])) for name in self.what.parameters if name in known]
+        known = hyper_parameters(given, self._defaults, self.loss.name)
+        return [known[name] for name in self.what.parameters if name in known]
 
     def _run(self, p: Array, y: Array, values: list[float], upstream: float) -> tuple[Any, Array]:
         rows, width = math.prod(p.shape[:-1]), p.shape[-1]
@@ -97,6 +96,8 @@ class LossKernel:
         def share(start: int) -> None:
             part = slice(start, start + step)
             run(*(a[part] for a in flat), *values, scale, losses[part], delta[part])
+            if self.per_entry:
+                _keep_nan([a[part] for a in flat], losses[part], delta[part])
 
         starts = range(0, rows, step)
         shared(share, starts, min(threads, len(starts)))
@@ -105,9 +106,15 @@ class LossKernel:
     def _reduced(self, losses: Array, shape: tuple[int, ...]) -> Any:
         if self.reduction == "none":
             return losses.reshape(shape if self.per_entry else shape[:-1])[()]
-        total = math.fsum(losses.tolist()) if np.isfinite(losses).all() else float(losses.sum())
         count = math.prod(shape) if self.per_entry else math.prod(shape[:-1])
-        return DTYPES[self.dtype](total / count if self.reduction == "mean" else total)
+        divisor = count if self.reduction == "mean" else 1
+        if not np.isfinite(losses).all():
+            return DTYPES[self.dtype](losses.sum())
+        try:
+            return DTYPES[self.dtype](math.fsum(losses.tolist()) / divisor)
+        except OverflowError:  # a mean may be a number all the same
+            with np.errstate(over="ignore"):
+                return DTYPES[self.dtype](np.ldexp(math.fsum(np.ldexp(losses, -64).tolist()) / divisor, 64))
 
     @property
     def per_entry(self) -> bool:
@@ -185,6 +192,16 @@ class LossKernel:
     @cached_property
     def _pass_of_labels(self) -> Any:
         return load(self._file(self.source_of_labels))
+
+
+def _keep_nan(inputs: list[Array], losses: Array, delta: Array) -> None:
+    """NaN in, NaN out, of losses with branches: a comparison with NaN is false, and max(0, NaN) is 0."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        if not any(np.isnan(a.sum()) for a in inputs):
+            return
+    spoilt = np.isnan(inputs[0]) | np.isnan(inputs[1])
+    delta[spoilt] = np.nan
+    losses[spoilt if losses.ndim == 2 else spoilt.any(axis=1)] = np.nan
 
 
 @lru_cache(maxsize=128)

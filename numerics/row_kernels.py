@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ..theory.errors import InputError, Unsupported, lookup
 from ..theory.layer_row import Layer
 from ..theory.layers import LAYERS
-from .compiled import DTYPES, as_input, check_out, file_name, load, unlocked, write_once
+from .compiled import DTYPES, as_input, check_out, file_name, hyper_parameters, load, unlocked, write_once
 from .files import cache_directory
 from .sharing import processors, shared
 
@@ -119,9 +119,7 @@ class RowKernel:
             wanted = x.shape if is_matrix else x.shape[-1:]
             if array.shape != wanted:
                 raise InputError(f"{other} has shape {array.shape}, wanted {wanted} for {names[0]} of {x.shape}")
-        for name in parameters:
-            lookup(self._defaults, name, f"parameter of {self.layer.name}")
-        values = [float(parameters.get(name, default)) for name, default in self._defaults.items()]
+        values = list(hyper_parameters(parameters, self._defaults, self.layer.name).values())
         given = [x, *rest]
         if flat:
             given = [a.reshape(-1, x.shape[-1]) if is_matrix else a for a, (_, is_matrix) in zip(given, self._inputs)]

@@ -113,6 +113,9 @@ def test_out_pairs(silu):
     value, derivative = silu.value_and_derivative(points, out=pair)
     assert value is pair[0]
     assert derivative is pair[1]
+    interleaved = np.empty((30, 2))
+    silu.value_and_derivative(points, out=(interleaved[:, 0], interleaved[:, 1]))
+    np.testing.assert_array_equal(interleaved.T, pair)
     np.testing.assert_array_equal(derivative, silu.derivative(points))
     with pytest.raises(InputError, match="share memory"):
         silu.value_and_derivative(points, out=(pair[0], pair[0]))
@@ -223,6 +226,10 @@ def test_stated_values_at_kinks(row):
 def test_wrong_requests():
     with pytest.raises(InputError, match="float64"):
         kernel("relu", "float8")
+    with pytest.raises(InputError, match="int64"):
+        kernel("relu", int)
+    assert kernel("relu", np.dtype("float32")) is kernel("relu", np.float32)
+    assert kernel("relu", np.float16).dtype == "float16"
     with pytest.raises(InputError, match="target"):
         kernel("relu", target="gpu")
     with pytest.raises(InputError, match="order"):

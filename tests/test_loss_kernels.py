@@ -180,12 +180,29 @@ def test_nothing_to_do():
         ("softmax_cross_entropy", np.zeros((2, 3)), [0, 3], {}, "labels must be from 0 to 2"),
         ("softmax_cross_entropy", np.zeros((2, 3)), [0.5, 1.0], {}, "y has shape"),
         ("huber", np.zeros((2, 3)), np.zeros((2, 3)), {"dleta": 2}, "delta"),
+        ("huber", np.zeros((2, 3)), np.zeros((2, 3)), {"delta": -1}, "delta of huber must be a number, finite"),
         ("mse", np.zeros((2, 3), complex), np.zeros((2, 3)), {}, "real numbers"),
     ],
 )
 def test_wrong_inputs(name, z, y, options, says):
     with pytest.raises(InputError, match=says):
         loss_kernel(name)(z, y, **options)
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum"])
+@pytest.mark.parametrize("name", [n for n in LOSSES if loss_kernel(n).per_entry])
+def test_nan_is_not_swallowed(name, reduction):
+    p, y = np.full((2, 3), 0.25), np.ones((2, 3))
+    p[0, 1], y[1, 2] = np.nan, np.nan
+    losses, delta = loss_kernel(name, reduction=reduction)(p, y)
+    assert np.isnan(losses if reduction == "sum" else losses[[0, 1], [1, 2]]).all()
+    assert np.argwhere(np.isnan(delta)).tolist() == [[0, 1], [1, 2]]
+
+
+def test_sum_beyond_the_largest_float():
+    z = np.full((3, 1), 1.5e308)
+    assert loss_kernel("l1")(z, 0 * z)[0] == 1.5e308
+    assert loss_kernel("l1", reduction="sum")(z, 0 * z)[0] == np.inf
 
 
 @pytest.mark.parametrize("wrong", [("msee",), ("mse", "float16"), ("mse", "float64", "average")])

@@ -14,12 +14,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from backproof.demos.cli import run
-from backproof.numerics import kernel
+from backproof.numerics import acceptance, kernel
 from backproof.numerics.acceptance import errors_with_table, goal
 from backproof.numerics.accuracy import exact_function, measure_accuracy, undefined_at
 from backproof.numerics.elementary import cell_of
 from backproof.numerics.explaining import explain
-from backproof.numerics.kernels import activation_program
+from backproof.numerics.kernels import activation_program, arithmetic_of
 from backproof.theory.activations import activation
 from backproof.theory.arithmetic import ARITHMETICS, fused
 from backproof.theory.cells import PAIRED, PLAIN, fit_cell, middle_of
@@ -27,10 +27,12 @@ from backproof.theory.enclosures import ball_function, enclose, exact_value, tay
 from backproof.theory.errors import Unsupported
 from backproof.theory.far_bounds import bounds
 from backproof.theory.local_zeros import find_zeros
+from backproof.theory.lowering import Builder
 from backproof.theory.parsing import parse_formula
 from backproof.theory.removable import expand_at_zero, limit_at
 from backproof.theory.stability import stable_program
 from backproof.theory.symbols import x
+from backproof.theory.table_lowering import lower_table
 from backproof.theory.tabulation import SEGMENT_BITS, tabulate
 
 #: formula, order, dtype: no correct digits, or NaN, as written; at most the goal from a table.
@@ -66,6 +68,29 @@ def test_exact_zeros_and_both_zeros_at_a_border_of_pieces():
 def test_formula_that_meets_its_goal_has_no_table():
     program = activation_program(activation("x*tanh(log(1+exp(x)))"), (0, 1), "float32", "cpu")
     assert not program.tables
+
+
+def test_output_beside_one_from_a_table_is_judged_without_pairs(monkeypatch):
+    def is_better(row, order, dtype, arithmetic=None):
+        return order == 1 or not arithmetic.paired  # as of 1 - exp(-exp(x)): the value alone needs no table
+
+    monkeypatch.setattr(acceptance, "table_is_better", is_better)
+    row, arithmetic = activation("where(x > 1, where(x < 2, exp(-exp(x)), 0), 0)"), arithmetic_of("float64", "cpu")
+    alone = acceptance.accepted(row, (0,), "float64", arithmetic, tables=True)
+    both = acceptance.accepted(row, (0, 1), "float64", arithmetic, tables=True)
+    assert not alone.tables
+    assert both.tables.keys() == {"value", "derivative"}
+
+
+def test_growth_by_a_factor_that_is_no_float():
+    e = parse_formula("x*log(2-exp(-exp(x)))")  # x·log 2 far out
+    table = tabulate(e, sympy.Integer(1), sympy.oo, 53)
+    assert table.growth[1].rest != 0
+    b = Builder(["x"])
+    place = lower_table(b, table, b.input("x"), ARITHMETICS["float64"], lambda: b.constant(0))
+    with flint.ctx.workprec(300):
+        ratio = b.finish({"value": place}).enclose(arb(1000))["value"] / ball_function(e)(arb(1000))
+        assert abs(ratio - 1) < arb(2) ** -58
 
 
 def test_row_of_the_table_of_activations_has_no_table_of_polynomials():

@@ -8,6 +8,8 @@ command's choices follow from the row: adding one is one edit.
 from __future__ import annotations
 
 import ast
+import math
+import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -227,8 +229,10 @@ def _roots(expression: Expr) -> Iterable[Expr]:
 
 
 def _parameter_value(symbol: Symbol, value: Any) -> Expr:
-    if isinstance(value, float):
-        value = repr(value)
+    if isinstance(value, numbers.Real) and not isinstance(value, numbers.Rational):  # NumPy's floats, too
+        if not math.isfinite(value):
+            raise InputError(f"parameter {symbol} must be a real number, not {value}")
+        value = str(value)
     exact = parse_formula(value, variables=()) if isinstance(value, str) else sympy.sympify(value)
     if exact.free_symbols or not exact.is_real or exact.is_infinite:
         raise InputError(f"parameter {symbol} must be a real number, not {str(value)[:40]}")

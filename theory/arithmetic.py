@@ -73,6 +73,11 @@ class Arithmetic:
         return (min(least, 4 * self.gone // 3), min(largest, 4 * self.gone // 3))
 
     @property
+    def largest(self) -> int:
+        """The largest finite float."""
+        return (2**self.digits - 1) * 2 ** (self.range[1] - self.digits)
+
+    @property
     def splitter(self) -> int:
         """2ˢ + 1 cuts a float in two of at most half its digits (Veltkamp)."""
         return int(2 ** ((self.digits + 1) // 2)) + 1

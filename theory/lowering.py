@@ -155,6 +155,10 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
+#: Operations without a limit at ∞.
+WAVES = ("sin", "cos", "tan")
+
+
 @dataclass(frozen=True)
 class Node:
     """One step: the operation, the places of its operands in the program, and for a leaf its name or exact value."""
@@ -172,18 +176,25 @@ class Program:
     nodes: tuple[Node, ...]
     outputs: dict[str, int]
 
-    def enclose(self, *values: arb) -> dict[str, arb]:
+    def enclose(self, *values: arb, least: int | None = None) -> dict[str, arb]:
         """Run the program in ball arithmetic: what it computes in exact arithmetic, enclosed.
 
-        Only the branch that is taken is evaluated. Raises :class:`Unsupported` where a ball straddles a branch.
+        Only the branch that is taken is evaluated. With ``least``, as in floats, what is below 2 to minus this is 0 and
+        a sine of ∞ is NaN. Raises :class:`Unsupported` where a ball straddles a branch.
         """
         places = dict(zip(self.inputs, values, strict=True))
         done: dict[int, Any] = {}
 
         def run(place: int) -> Any:
             if place not in done:
-                done[place] = step(self.nodes[place])
+                value = step(self.nodes[place])
+                done[place] = value if least is None else as_in_floats(self.nodes[place], value)
             return done[place]
+
+        def as_in_floats(node: Node, value: Any) -> Any:
+            if node.operation in WAVES and not run(node.operands[0]).is_finite():
+                return arb.nan()
+            return arb(0) if isinstance(value, arb) and abs(value) < arb(2) ** -least else value
 
         def step(node: Node) -> Any:
             match node.operation:

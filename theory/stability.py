@@ -29,11 +29,13 @@ from .arithmetic import DOUBLE, Arithmetic, factored, fused
 from .decaying import HalfLine, NotDecaying, a, half_line, lasting_part, span_of, terms_of
 from .enclosures import ball_function, enclose
 from .erfcx_quotients import ErfcxQuotient
+from .errors import Unsupported
+from .extremes import Value, limit_at_infinity
 from .half_lines import HalfLineLowering
 from .local_polynomials import LocalPolynomial
 from .lowering import Builder, Lowering, Program
 from .pairs import paired
-from .pieces import pieces
+from .pieces import Piece, pieces
 from .proof import prove
 from .reflections import Reflection, reflected, single_term
 from .scaled_products import multiplied, scaled
@@ -93,6 +95,7 @@ class _Assembly:
             inside = {name: piece_at(parts, left, right) for name, parts in pieces_of.items()}
             places.append((inside, self._span(inside, left, right)))
         outputs = {name: self._joined(name, ends, places) for name in self.expressions}
+        outputs = {name: self._with_limits(name, pieces_of[name], place) for name, place in outputs.items()}
         self.stable.program = self.b.finish({name: self._guarded(place) for name, place in outputs.items()})
         return self.stable
 
@@ -127,6 +130,19 @@ class _Assembly:
         if above == 0:
             return self.b.op("le" if including else "lt", self.x, self.b.constant(end))
         return self.b.op("le" if above.is_positive else "lt", self.x, self.b.constant(exact))
+
+    def _with_limits(self, name: str, parts: Sequence[Piece], place: int) -> int:
+        """The proven limits at ±∞ where the steps lead elsewhere there (a·log1p(T) with T = 0, sin ∞)."""
+        b, steps, finite = self.b, self.b.finish({name: place}), self.b.constant(self.arithmetic.largest)
+        for side, part in ((1, parts[-1].expr), (-1, parts[0].expr)):
+            limit = _limit(part, side)
+            if limit is None or _leads_to(steps, name, side, limit, self.arithmetic):
+                continue
+            sign = side if limit.exact == sympy.oo else -side
+            value = b.constant(limit.exact) if not limit.infinite else self.x if sign > 0 else b.op("neg", self.x)
+            beyond = b.op("lt", finite, self.x) if side > 0 else b.op("lt", self.x, b.op("neg", finite))
+            place = b.op("select", beyond, value, place)
+        return place
 
     def _guarded(self, place: int) -> int:
         """NaN in, NaN out, also where a branch is constant."""
@@ -388,6 +404,26 @@ class _Assembly:
         if len(places) == 1:
             return next(iter(places.values()))
         return b.op("select", b.op("lt", self.x, b.constant(0)), places[-1], places[1])
+
+
+def _limit(e: Expr, side: int) -> Value | None:
+    """The limit at ±∞, if one is proven."""
+    try:
+        return limit_at_infinity(e, side)
+    except (Unsupported, ValueError, ArithmeticError):
+        return None
+
+
+def _leads_to(steps: Program, name: str, side: int, limit: Value, arithmetic: Arithmetic) -> bool:
+    """Whether a program gives the limit at ±∞, as far as exact steps tell that lose what is below every float."""
+    try:
+        with flint.ctx.workprec(max(200, 2 * arithmetic.gone)):
+            found = steps.enclose(side * arb.pos_inf(), least=arithmetic.range[0])[name]
+    except (ValueError, ArithmeticError):
+        return False
+    if limit.ball is None:
+        return bool(found == (arb.pos_inf() if limit.exact == sympy.oo else arb.neg_inf()))
+    return bool(abs(found - limit.ball) <= abs(limit.ball) * arb(2) ** (-arithmetic.tolerance // 2))
 
 
 def _kind(e: Expr, side: int) -> str:

@@ -99,14 +99,19 @@ class _Steps:
             if growth is None:
                 continue
             start = b.constant(_rational(growth.start) * side)
-            end = b.constant(_rational(growth.factor))
-            for _ in range(abs(growth.power)):
-                end = b.op(
-                    "mul" if growth.power > 0 else "div", *((self.x, end) if growth.power > 0 else (end, self.x))
-                )
+            end = self._powered(growth.factor, growth.power)
+            if growth.rest:
+                end = b.op("add", end, self._powered(growth.rest, growth.power))
             beyond = b.op("le", start, self.x) if side > 0 else b.op("le", self.x, start)
             value = b.op("select", beyond, end, value)
         return value
+
+    def _powered(self, factor: float, power: int) -> int:
+        """factor·xᵐ."""
+        b, place = self.b, self.b.constant(_rational(factor))
+        for _ in range(abs(power)):
+            place = b.op("mul", self.x, place) if power > 0 else b.op("div", place, self.x)
+        return place
 
 
 def _rational(value: float) -> sympy.Rational:

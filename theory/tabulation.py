@@ -68,6 +68,8 @@ class Growth:
     factor: float
     power: int
     start: float
+    #: what the factor misses of the exact one
+    rest: float = 0.0
 
 
 #: Row and growth of what holds the rest of the line.
@@ -344,7 +346,9 @@ class _Builder:
                 if size.is_finite() and found.high - found.low < size * arb(2) ** -(self.form.bits + 3):
                     value = (found.low + found.high) / 2
                     if power:
-                        return HARMLESS, Growth(float(value.mid()), power, 2.0**e)
+                        factor = float(value.mid())
+                        rest = float((value - arb(factor)).mid()) if self.form.paired else 0.0
+                        return HARMLESS, Growth(factor, power, 2.0**e, rest)
                     return self._add(constant_cell(value, self.form)), None
         return None
 
