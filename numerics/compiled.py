@@ -255,7 +255,7 @@ def hyper_parameters(given: Mapping[str, Any], defaults: Mapping[str, float], of
     """The value of every hyper-parameter; raises :class:`InputError` for another name, or what is no number ≥ 0."""
     for name, value in given.items():
         lookup(defaults, name, f"parameter of {of}")
-        if not isinstance(value, numbers.Real) or not 0 <= value < np.inf:
+        if not isinstance(value, numbers.Real) or not 0 <= float(value) < np.inf:
             raise InputError(f"parameter {name} of {of} must be a number, finite and not negative, not {value!r:.40}")
     return {name: float(given.get(name, default)) for name, default in defaults.items()}
 

@@ -258,7 +258,7 @@ class Kernel:
 def _overlap(p: Array, q: Array) -> bool:
     """Whether two arrays share an entry; where that takes long to find out, whether their memory meets."""
     try:
-        return np.shares_memory(p, q, max_work=10_000)
+        return np.shares_memory(p, q, max_work=10_000)  # type: ignore[arg-type]  # the stubs know two values
     except np.exceptions.TooHardError:
         return np.may_share_memory(p, q)
 

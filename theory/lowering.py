@@ -184,17 +184,18 @@ class Program:
         """
         places = dict(zip(self.inputs, values, strict=True))
         done: dict[int, Any] = {}
+        bound = None if least is None else arb(2) ** -least
 
         def run(place: int) -> Any:
             if place not in done:
                 value = step(self.nodes[place])
-                done[place] = value if least is None else as_in_floats(self.nodes[place], value)
+                done[place] = value if bound is None else as_in_floats(self.nodes[place], value)
             return done[place]
 
         def as_in_floats(node: Node, value: Any) -> Any:
             if node.operation in WAVES and not run(node.operands[0]).is_finite():
                 return arb.nan()
-            return arb(0) if isinstance(value, arb) and abs(value) < arb(2) ** -least else value
+            return arb(0) if isinstance(value, arb) and abs(value) < bound else value
 
         def step(node: Node) -> Any:
             match node.operation:
