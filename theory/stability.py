@@ -423,7 +423,8 @@ def _leads_to(steps: Program, name: str, side: int, limit: Value, arithmetic: Ar
         return False
     if limit.ball is None:
         return bool(found == (arb.pos_inf() if limit.exact == sympy.oo else arb.neg_inf()))
-    return bool(abs(found - limit.ball) <= abs(limit.ball) * arb(2) ** (-arithmetic.tolerance // 2))
+    allowed = abs(limit.ball) * arb(2) ** (-arithmetic.tolerance // 2) + arb(2) ** -arithmetic.compared[0]
+    return bool(abs(found - limit.ball) <= allowed)
 
 
 def _kind(e: Expr, side: int) -> str:
