@@ -43,12 +43,12 @@ def sizes_of(text: str) -> tuple[int, ...]:
 
 def measure(
     names: tuple[str, ...], dtypes: tuple[str, ...], sizes: tuple[int, ...], rounds: int, seed: int, target: str,
-    *, fast: bool, threads: int | None, quiet: bool = False,
+    *, fast: bool, threads: int | None, value: bool = False, quiet: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """All races as plain data: one entry for each dtype and size."""
-    from ..numerics.racing import processors, raced, raced_on_cuda, summary
+    from ..numerics.racing import BOTH, VALUE, processors, raced, raced_on_cuda, summary
 
-    races = []
+    races, orders = [], VALUE if value else BOTH
     with processors(threads) as used, progress("racing", len(names) * len(dtypes) * len(sizes), quiet=quiet) as advance:
         for dtype in dtypes:
             for size in sizes:
@@ -58,10 +58,11 @@ def measure(
                     if target == "cuda":
                         results[row.name] = raced_on_cuda(row, dtype, size, rounds)
                     else:
-                        results[row.name] = raced(row, dtype, size, rounds, seed=seed, fast=fast)
+                        results[row.name] = raced(row, dtype, size, rounds, seed=seed, fast=fast, orders=orders)
                     advance(1)
                 races.append({"dtype": dtype, "size": size, "results": results, "summary": summary(results)})
-    return {"rounds": rounds, "target": target, "threads": used, "machine": machine(), "races": races}
+    what = "the value alone" if value else "value and first derivative in one pass"
+    return {"what": what, "rounds": rounds, "target": target, "threads": used, "machine": machine(), "races": races}
 
 
 def machine() -> str:
@@ -78,8 +79,7 @@ def machine() -> str:
 def text(data: dict[str, Any]) -> str:
     """Every race as a table."""
     where = f"on {data['machine']}, {data['threads']} threads" if data["target"] == "cpu" else "on the GPU"
-    what = data.get("what", "value and first derivative in one pass")
-    lines = [f"{what} {where}: median of {data['rounds']} interleaved rounds [quartiles];"]
+    lines = [f"{data['what']} {where}: median of {data['rounds']} interleaved rounds [quartiles];"]
     lines += ["others: how many times as long as backproof (copy: of one array, below 1)"]
     for one in data["races"]:
         lines += ["", *table(one)]
@@ -139,14 +139,15 @@ def table(one: dict[str, Any]) -> list[str]:
     show_default=True,
     help="fast: race the kernels of at most 4 ULP, too.",
 )
+@click.option("--value", is_flag=True, help="Race the value alone, against PyTorch's forward call.")
 @click.option("--target", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @seed_option
 @output_option
 @json_option
 def command(
     formulas: tuple[str, ...], every: bool, dtype: str, size: int, sizes: str | None, rows: bool, losses: bool,
-    shapes: str | None, rounds: int, threads: int | None, precision: str, target: str, seed: int, output: Path | None,
-    as_json: bool,
+    shapes: str | None, rounds: int, threads: int | None, precision: str, value: bool, target: str, seed: int,
+    output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Race the generated kernels: value and first derivative in one pass.
 
@@ -163,7 +164,7 @@ def command(
 
         if rows and losses:
             raise InputError("bench: --rows and --losses are two races: ask for one")
-        if every or sizes or output or precision != "default" or target != "cpu":
+        if every or sizes or output or value or precision != "default" or target != "cpu":
             raise InputError(
                 "bench: --rows and --losses take NAMEs, --shapes, --dtype, --rounds, --threads, --seed, --json"
             )
@@ -171,6 +172,8 @@ def command(
         return
     if shapes:
         raise InputError("bench: --shapes goes with --rows or --losses; of arrays say --size or --sizes")
+    if value and target != "cpu":
+        raise InputError("bench: --value races on the CPU; --target cuda races value and derivative in one pass")
     if every and formulas:
         raise InputError("bench: name activations or --all, not both")
     names = tuple(ACTIVATIONS) if every else formulas or DEFAULT
@@ -179,8 +182,9 @@ def command(
     chosen = sizes_of(sizes) if sizes else (size,)
     try:
         data = measure(
-            names, dtypes, chosen, rounds, seed, target, fast=precision == "fast", threads=threads, quiet=as_json
-        )
+            names, dtypes, chosen, rounds, seed, target, fast=precision == "fast", threads=threads, value=value,
+            quiet=as_json,
+        )  # fmt: skip
     except MemoryError:
         raise Unsupported(f"bench: {max(chosen)} entries do not fit into memory") from None
     if output is not None:

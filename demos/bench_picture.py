@@ -34,6 +34,7 @@ def roofline(data: dict[str, Any]) -> Any:
     drawn, axes = figure(6.2 * len(dtypes) + 0.6, height, 1, len(dtypes), squeeze=False)
     for axis, dtype in zip(axes[0], dtypes, strict=True):
         (_over_sizes if several else _over_rows)(axis, by_dtype[dtype])
+    drawn.suptitle(data["what"], fontsize=11)
     drawn.legend(
         *axes[0][0].get_legend_handles_labels(),
         fontsize=9,
@@ -61,7 +62,7 @@ def _over_sizes(axis: Any, races: list[dict[str, Any]]) -> None:
         if name == "backproof":
             axis.fill_between(sizes, low, high, color=colour, alpha=0.15, linewidth=0)
     axis.set(xscale="log", yscale="log", xlabel="entries", ylabel="GB/s (median over the activations)")
-    axis.set_title(f"{races[0]['dtype']}: value and derivative")
+    axis.set_title(races[0]["dtype"])
 
 
 def _over_rows(axis: Any, races: list[dict[str, Any]]) -> None:
@@ -76,4 +77,4 @@ def _over_rows(axis: Any, races: list[dict[str, Any]]) -> None:
         axis.scatter(*zip(*places, strict=True), color=colour, marker=marker, s=34, label=label, zorder=3)
     axis.set(xscale="log", xlabel="GB/s", yticks=range(len(rows)))
     axis.set_yticklabels(rows)
-    axis.set_title(f"{one['dtype']}, {one['size']:,} entries: value and derivative")
+    axis.set_title(f"{one['dtype']}, {one['size']:,} entries")

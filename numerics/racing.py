@@ -29,8 +29,10 @@ from .kernels import kernel
 Array = npt.NDArray[Any]
 Contestant = Callable[[], object]
 OWN, FAST, COPY = "backproof", "backproof, fast", "copy"
-#: Arrays that value and derivative must read or write, and a copy.
-ARRAYS, COPY_ARRAYS = 3, 2
+#: What a pass computes: value and first derivative, or the value alone.
+BOTH, VALUE = (0, 1), (0,)
+#: Arrays that a copy must read or write; a pass reads one and writes one for each of its orders.
+COPY_ARRAYS = 2
 #: A contestant is called until it has run this long in a round.
 SHORTEST = 2e-4
 #: And before the clock starts so long: threads of the one before (OpenMP's) look for more work, busily, for
@@ -38,18 +40,18 @@ SHORTEST = 2e-4
 SETTLING = 5e-3
 
 
-def contestants(row: Activation, points: Array, *, fast: bool = False) -> dict[str, Contestant]:
-    """Each computes f and f′ of ``row`` at ``points``, into memory it has where it can; "copy" copies ``points``, in
-    the shares and threads that a kernel has.
+def contestants(
+    row: Activation, points: Array, *, fast: bool = False, orders: tuple[int, ...] = BOTH
+) -> dict[str, Contestant]:
+    """Each computes f and f′ of ``row`` at ``points`` (f alone: :data:`VALUE`), into memory it has where it can; "copy"
+    copies ``points``, in the shares and threads that a kernel has.
 
     What is not installed, or has no such function, is left out.
     """
     out = (np.empty_like(points), np.empty_like(points))
-    compiled = kernel(row, points.dtype.name)
-    found: dict[str, Contestant] = {OWN: lambda: compiled.value_and_derivative(points, out=out)}
+    found = {OWN: _own(kernel(row, points.dtype.name), points, out, orders)}
     if fast and points.dtype == np.float32:
-        quick = kernel(row, "float32", precision="fast")
-        found[FAST] = lambda: quick.value_and_derivative(points, out=out)
+        found[FAST] = _own(kernel(row, "float32", precision="fast"), points, out, orders)
     makers = {
         "torch, eager": _torch,
         "jax, jitted": _jax,
@@ -58,25 +60,31 @@ def contestants(row: Activation, points: Array, *, fast: bool = False) -> dict[s
         "numba, as written": _plain_numba,
     }
     for name, make in makers.items():
-        made = make(row, points)
+        made = make(row, points, orders)
         if made is not None:
             found[name] = made
     found[COPY] = lambda: run_apart(lambda given, copy: np.copyto(copy, given), points, out[1])
     return found
 
 
-def _program(row: Activation) -> Any:
+def _own(compiled: Any, points: Array, out: tuple[Array, Array], orders: tuple[int, ...]) -> Contestant:
+    if orders == VALUE:
+        return lambda: compiled(points, out=out[0])
+    return lambda: compiled.value_and_derivative(points, out=out)
+
+
+def _program(row: Activation, orders: tuple[int, ...]) -> Any:
     from ..theory.lowering import lower
     from ..theory.symbols import x
 
-    return lower({"value": row.expr, "derivative": row.derivative(1)}, (x,))
+    return lower({name: row.derivative(n) for n, name in enumerate(("value", "derivative")) if n in orders}, (x,))
 
 
-def _numpy(row: Activation, points: Array) -> Contestant:
+def _numpy(row: Activation, points: Array, orders: tuple[int, ...]) -> Contestant:
     from .targets.numpy import print_source
 
     namespace: dict[str, Any] = {}
-    exec(compile(print_source(_program(row), dtype=points.dtype.name), "<generated>", "exec"), namespace)
+    exec(compile(print_source(_program(row, orders), dtype=points.dtype.name), "<generated>", "exec"), namespace)
 
     def run() -> object:
         with np.errstate(all="ignore"):
@@ -85,19 +93,19 @@ def _numpy(row: Activation, points: Array) -> Contestant:
     return run
 
 
-def _plain_numba(row: Activation, points: Array) -> Contestant:
+def _plain_numba(row: Activation, points: Array, orders: tuple[int, ...]) -> Contestant:
     """The formula printed for Numba as it stands, in one thread."""
     from .targets.numba_cpu import print_source
 
     namespace: dict[str, Any] = {}
-    source = print_source(_program(row), dtype=points.dtype.name, cache=False, functions="library")
+    source = print_source(_program(row, orders), dtype=points.dtype.name, cache=False, functions="library")
     exec(compile(source, "<generated>", "exec"), namespace)
-    out = (np.empty_like(points), np.empty_like(points))
+    out = [np.empty_like(points) for _ in orders]
     return lambda: namespace["run"](points, *out)
 
 
-def _numexpr(row: Activation, points: Array) -> Contestant | None:
-    """Two passes of numexpr; None where it is not installed or lacks a function (erf)."""
+def _numexpr(row: Activation, points: Array, orders: tuple[int, ...]) -> Contestant | None:
+    """A pass of numexpr for each order; None where it is not installed or lacks a function (erf)."""
     try:
         import numexpr
     except ImportError:
@@ -105,7 +113,7 @@ def _numexpr(row: Activation, points: Array) -> Contestant | None:
     from sympy.printing.lambdarepr import NumExprPrinter
 
     try:
-        texts = [_expression(NumExprPrinter().doprint(row.derivative(n))) for n in (0, 1)]
+        texts = [_expression(NumExprPrinter().doprint(row.derivative(n))) for n in orders]
         out = [np.empty_like(points) for _ in texts]
         memory = {"x": points}
 
@@ -125,8 +133,8 @@ def _expression(text: str) -> str:
     return text.split("evaluate('", 1)[1].rsplit("'", 1)[0] if "evaluate('" in text else text
 
 
-def _torch(row: Activation, points: Array) -> Contestant | None:
-    """PyTorch's forward and backward calls."""
+def _torch(row: Activation, points: Array, orders: tuple[int, ...]) -> Contestant | None:
+    """PyTorch's forward and backward calls; for the value alone the forward call, which then keeps nothing."""
     if not has(row, "torch"):
         return None
     try:
@@ -135,13 +143,16 @@ def _torch(row: Activation, points: Array) -> Contestant | None:
         return None
     import torch
 
+    if orders == VALUE:
+        given = torch.from_numpy(points.copy())
+        return lambda: function(given)
     tensor = torch.from_numpy(points.copy()).requires_grad_(True)
     ones = torch.ones_like(tensor)
     return lambda: torch.autograd.grad(function(tensor), tensor, ones)
 
 
-def _jax(row: Activation, points: Array) -> Contestant | None:
-    """JAX's value and derivative in one jitted call (float64 under its own switch)."""
+def _jax(row: Activation, points: Array, orders: tuple[int, ...]) -> Contestant | None:
+    """JAX's value and derivative, or the value, in one jitted call (float64 under its own switch)."""
     if not has(row, "jax"):
         return None
     try:
@@ -150,7 +161,9 @@ def _jax(row: Activation, points: Array) -> Contestant | None:
         return None
     import jax
 
-    both = jax.jit(lambda array: jax.jvp(function, (array,), (jax.numpy.ones_like(array),)))
+    both = jax.jit(
+        function if orders == VALUE else lambda array: jax.jvp(function, (array,), (jax.numpy.ones_like(array),))
+    )
     if points.dtype != np.float64:
         array = jax.numpy.asarray(points)
         return lambda: jax.block_until_ready(both(array))
@@ -217,11 +230,14 @@ def figures(seconds: list[float], size: int, itemsize: int, arrays: int) -> dict
     }
 
 
-def raced(row: Activation, dtype: str, size: int, rounds: int, *, seed: int = 0, fast: bool = False) -> dict[str, Any]:
+def raced(
+    row: Activation, dtype: str, size: int, rounds: int, *, seed: int = 0, fast: bool = False,
+    orders: tuple[int, ...] = BOTH,
+) -> dict[str, Any]:  # fmt: skip
     """Contestant → figures at ``size`` entries drawn from N(0, 9)."""
     points = np.random.default_rng(seed).normal(0, 3, size).astype(dtype)
-    times = race(contestants(row, points, fast=fast), rounds, seed)
-    return _summed_up(times, size, points.itemsize)
+    times = race(contestants(row, points, fast=fast, orders=orders), rounds, seed)
+    return _summed_up(times, size, points.itemsize, orders)
 
 
 def raced_on_cuda(row: Activation, dtype: str, size: int, rounds: int) -> dict[str, Any]:
@@ -234,8 +250,11 @@ def raced_on_cuda(row: Activation, dtype: str, size: int, rounds: int) -> dict[s
     return _summed_up({name: [ms / 1e3 for ms in t] for name, t in times.items()}, size, np.dtype(dtype).itemsize)
 
 
-def _summed_up(times: Mapping[str, list[float]], size: int, itemsize: int) -> dict[str, Any]:
-    return {n: figures(t, size, itemsize, COPY_ARRAYS if n == COPY else ARRAYS) for n, t in times.items()}
+def _summed_up(
+    times: Mapping[str, list[float]], size: int, itemsize: int, orders: tuple[int, ...] = BOTH
+) -> dict[str, Any]:
+    moved = 1 + len(orders)
+    return {n: figures(t, size, itemsize, COPY_ARRAYS if n == COPY else moved) for n, t in times.items()}
 
 
 def summary(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, Any]]:

@@ -55,6 +55,21 @@ def test_contestants_compute_both():
         np.testing.assert_allclose(both[1], derivative, rtol=1e-12, err_msg=name)
 
 
+def test_contestants_of_the_value_alone():
+    points = np.linspace(-3, 3, 100)
+    runners = racing.contestants(activation("silu"), points, orders=racing.VALUE)
+    value = kernel("silu")(points)
+    np.testing.assert_array_equal(runners["backproof"](), value)
+    for name in set(runners) & {"numpy, as written", "numexpr", "torch, eager", "jax, jitted"}:
+        found = runners[name]()
+        found = found[0] if isinstance(found, tuple | list) else np.asarray(found)
+        np.testing.assert_allclose(found, value, rtol=1e-12, err_msg=name)
+    moved = [
+        racing.raced(activation("relu"), "float32", 1000, 1, orders=o)["backproof"] for o in (racing.VALUE, racing.BOTH)
+    ]
+    assert [round(m["gigabytes_per_s"] * m["median_ms"] / 4e-3) for m in moved] == [2, 3]
+
+
 def test_the_summary_is_of_ratios():
     results = {
         "a": {"backproof": {"median_ms": 2.0}, "other": {"median_ms": 4.0}},
