@@ -68,33 +68,36 @@ def _proven(scale: Expr, slope: Mapping[int, Expr], rest: Mapping[int, Expr], he
         raise Unsupported("a is held too far out")
     p, q = (arb_poly([arb(c) * factor**k for k, c in enumerate(part)]) for part in rational_coefficients(INLINE_ERFCX))
     below = _rounded(q)
-    known_below = _polynomial(below)
-    sloped, lasting = _of(slope) * p, _of(rest) * known_below
-    whole = sloped + lasting
-    signs = _signs(whole)
-    if signs == 0:
-        above, root, worst = _rounded(whole), None, arb(0)
-        product = _polynomial(above)
-    elif signs == 1:
-        expression = _expression(scale, slope, rest)
-        place = refine_root(expression, *_bracket(whole, held))
-        root = split_root(place, DOUBLE)
-        above = _rounded(_divided(whole, place))
-        product = _polynomial(above) * arb_poly([-place, 1])
-        low, high = root[0] - AROUND, root[0] + AROUND
-        exact = expression * sum(sympy.Rational(c.numerator, c.denominator) * x**k for k, c in enumerate(below))
-        given = (above[0], Fraction(0), *above[1:])  # its constant is a sum of two
-        worst = proven_bound(exact, given, low, high, multiplicity=1, root=place)
-    else:
+    sloped = _of(slope) * p
+    whole = sloped + _of(rest) * _polynomial(below)
+    if _changes(whole) > 1:
         raise Unsupported("the sum has several zeros")
+    expression = _expression(scale, slope, rest)
+    zero = refine_root(expression, *_bracket(whole, held)) if _changes(whole) else None
+    above = _rounded(whole if zero is None else _divided(whole, zero))
     if not (_one_sign(above) and _one_sign(below)):
         raise Unsupported("a polynomial of the quotient cancels")
+    root = None if zero is None else split_root(zero, DOUBLE)
+    worst = arb(0) if zero is None or root is None else _error_around(expression, above, below, zero, root[0])
+    product = _polynomial(above) * (1 if zero is None else arb_poly([-zero, 1]))
     for cell in _cells(held, root):
         error = abs(sloped(cell)) * KNOWN
-        worst = worst.max((abs((product - whole)(cell)) + error) / (abs(whole(cell)) - error))
+        least = abs(whole(cell)) - error
+        if not least > 0:
+            raise Unsupported("the sum is not known well enough")
+        worst = worst.max((abs((product - whole)(cell)) + error) / least)
     if not worst < arb(2) ** -WANTED_BITS:
         raise Unsupported("the quotient is not proven")
     return ErfcxQuotient(above, below, root, -held, held, float(worst.log().upper() / arb(2).log()))
+
+
+def _error_around(
+    expression: Expr, above: Sequence[Fraction], below: Sequence[Fraction], zero: arb, centre: Fraction
+) -> arb:
+    """The error of (a − zero)·above beside the zero, where that of a sum says nothing: by Taylor polynomials."""
+    exact = expression * sum(sympy.Rational(c.numerator, c.denominator) * x**k for k, c in enumerate(below))
+    given = (above[0], Fraction(0), *above[1:])  # its constant is a sum of two
+    return proven_bound(exact, given, centre - AROUND, centre + AROUND, multiplicity=1, root=zero)
 
 
 def _of(terms: Mapping[int, Expr]) -> arb_poly:
@@ -118,7 +121,7 @@ def _expression(scale: Expr, slope: Mapping[int, Expr], rest: Mapping[int, Expr]
     return sum(c * x**d for d, c in slope.items()) * scaled + sum(c * x**d for d, c in rest.items())
 
 
-def _signs(polynomial: arb_poly) -> int:
+def _changes(polynomial: arb_poly) -> int:
     """How often the signs of the coefficients change: at least the number of positive zeros (Descartes)."""
     signs = [1 if c > 0 else -1 for c in (polynomial[k] for k in range(polynomial.degree() + 1)) if not c.contains(0)]
     return sum(p != q for p, q in pairwise(signs))
