@@ -420,6 +420,8 @@ def test_errors_in_ulp_of_what_is_no_number_and_at_the_ends_of_the_range():
     found = ulp_errors(computed.astype(np.float32), exact)
     assert found.tolist()[:-1] == pytest.approx(wanted.tolist()[:-1])
     assert found[-1] > 0.5  # a number where ∞ is right
+    alone = [ulp_errors(computed[k : k + 1].astype(np.float32), exact[k : k + 1])[0] for k in range(len(exact))]
+    assert alone == found.tolist()
 
 
 def test_distance_counts_floats_and_tells_nan_from_a_number():
