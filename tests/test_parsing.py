@@ -77,6 +77,7 @@ REFUSED = {
     "where(x, 1, 2)": "condition",
     "(x > 0) + 1": "condition",
     "exp()": "wrong arguments",
+    "where(x > 0, 1)": "write where(condition, then, otherwise)",
     "exp(x, x, x)": "wrong arguments",
     "max()": "wrong arguments",
     "elu(x, alpha=-1)": "positive",
@@ -137,3 +138,8 @@ def test_decimals_are_exact(number):
 def test_variables_and_functions_can_be_added():
     q = sympy.Symbol("q", real=True)
     assert parse_formula("double(q)", variables=(q,), functions={"double": lambda u: 2 * u}) == 2 * q
+
+
+def test_root_of_an_absolute_value_is_defined_everywhere():
+    e = parse_formula("abs(x)**1.5")
+    assert [e.subs(x, v) for v in (-4, 0, 4)] == [8, 0, 8]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 
@@ -82,12 +83,16 @@ def _still_visible(quantity: Expr, what: str, result: Expr) -> bool:
     """Whether the place where a formula is not defined can be seen in what SymPy has made of it (√x² becomes x)."""
     if (
         quantity.is_positive
-        or (what == "negative" and quantity.is_nonnegative)
+        or (what == "negative" and (quantity.is_nonnegative or _is_absolute(quantity)))
         or (what == "zero" and quantity.is_nonzero)
     ):
         return True
     shown = {base for node in sympy.preorder_traversal(result) for base in _domain_bases(node)}
     return all(base in shown or base.is_positive or (what == "zero" and base.is_nonzero) for base in _bases(quantity))
+
+
+def _is_absolute(quantity: Expr) -> bool:
+    return isinstance(quantity, Piecewise) and quantity == absolute(quantity.args[0][0])
 
 
 def _domain_bases(node: sympy.Basic) -> set[Expr]:
@@ -271,7 +276,8 @@ class _Reader:
         try:
             return functions[name](*arguments, **keywords)
         except TypeError:
-            raise InputError(f"wrong arguments for {name}()") from None
+            wanted = ", ".join(inspect.signature(functions[name]).parameters)
+            raise InputError(f"wrong arguments for {name}(): write {name}({wanted})") from None
 
 
 def _number(text: str) -> Rational:
