@@ -49,8 +49,9 @@ SMALLEST_COPIED = 256
 #: Modules of theory/ that determine what a kernel computes.
 _GENERATORS = (
     "lowering", "stability", "half_lines", "reflections", "spans", "zero_patches", "decaying", "compensated", "pairs",
-    "scaled_products", "ranges", "local_polynomials", "scaled_erfc", "erfcx_quotients", "rational_minimax", "proof", "pieces", "sign_changes", "arithmetic",
-    "activations", "cells", "tabulation", "table_lowering", "removable", "local_zeros", "far_bounds",
+    "scaled_products", "ranges", "local_polynomials", "scaled_erfc", "erfcx_quotients",
+    "rational_minimax", "proof", "pieces", "sign_changes", "arithmetic",
+    "activations", "cells", "tabulation", "table_lowering", "removable", "local_zeros", "far_bounds", "extremes", "tails",
 )  # fmt: skip
 
 
