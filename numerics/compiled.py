@@ -51,7 +51,8 @@ _GENERATORS = (
     "lowering", "stability", "half_lines", "reflections", "spans", "zero_patches", "decaying", "compensated", "pairs",
     "scaled_products", "ranges", "local_polynomials", "scaled_erfc", "erfcx_quotients",
     "rational_minimax", "proof", "pieces", "sign_changes", "arithmetic",
-    "activations", "cells", "tabulation", "table_lowering", "removable", "local_zeros", "far_bounds", "extremes", "tails",
+    "activations", "cells", "tabulation", "table_lowering", "removable", "local_zeros", "far_bounds",
+    "extremes", "tails",
 )  # fmt: skip
 
 
