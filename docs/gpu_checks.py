@@ -72,13 +72,21 @@ def same_bits(names: list[str]) -> Iterator[dict[str, Any]]:
     single = np.arange(0, 2**32, 4099, dtype=np.uint64).astype(np.uint32).view(np.float32)
     random = np.random.default_rng(0).integers(0, 2**64, 200_000, dtype=np.uint64).view(np.float64)
     for name in names:
-        entry: dict[str, Any] = {"name": name}
-        for points in (single, random):
-            dtype = points.dtype.name
-            pairs = [kernel(name, dtype, target).value_and_derivative(points) for target in ("cuda", "cpu")]
-            pairs = [(*pair, kernel(name, dtype, t).derivative(points, 2)) for pair, t in zip(pairs, ("cuda", "cpu"))]
-            entry[dtype] = [int((~((a == b) | (np.isnan(a) & np.isnan(b)))).sum()) for a, b in zip(*pairs)]
-        yield entry
+        yield {
+            "name": name,
+            "float32": _differing(name, single),
+            "float64": _differing(name, random),
+            "fast": _differing(name, single, orders=(0, 1), precision="fast"),
+        }
+
+
+def _differing(name: str, points: Any, *, orders: tuple[int, ...] = (0, 1, 2), **options: Any) -> list[int]:
+    found = []
+    for target in ("cuda", "cpu"):
+        compiled = kernel(name, points.dtype.name, target, **options)
+        results = (*compiled.value_and_derivative(points), *(compiled.derivative(points, n) for n in orders[2:]))
+        found.append(results)
+    return [int((~((a == b) | (np.isnan(a) & np.isnan(b)))).sum()) for a, b in zip(*found)]
 
 
 def errors(names: list[str], precision: str, stride: int) -> Iterator[dict[str, Any]]:

@@ -16,7 +16,7 @@ from backproof.theory.activations import activation
 from backproof.theory.arithmetic import SHORT, fused
 from backproof.theory.enclosures import enclose
 from backproof.theory.erfcx_quotients import quotient
-from backproof.theory.rational_minimax import INLINE_ERFCX, all_positive, rational_coefficients
+from backproof.theory.rational_minimax import INLINE_ERFCX, all_positive, inline_erfcx
 from backproof.theory.stability import stable_program
 
 HALF, ROOT = sympy.Rational(1, 2), 1 / sympy.sqrt(2)
@@ -30,7 +30,8 @@ HELD = Fraction(26)
 
 
 def test_the_approximation_itself_is_proven():
-    coefficients = rational_coefficients(INLINE_ERFCX)
+    coefficients = inline_erfcx()
+    assert 0 < 1 - coefficients[0][0] < 2.0**-40
     assert INLINE_ERFCX.error(coefficients) < arb(2) ** -INLINE_ERFCX.proven_bits
     assert all_positive(coefficients)
     wrong = ((coefficients[0][0] * (1 + 2.0**-34), *coefficients[0][1:]), coefficients[1])
@@ -65,10 +66,10 @@ def _at(coefficients, a):
 
 
 def test_wrong_coefficients_are_refused(monkeypatch):
-    p, q = rational_coefficients(INLINE_ERFCX)
+    p, q = inline_erfcx()
     expected = quotient(*SUMS[1], HELD)
     quotient.cache_clear()
-    monkeypatch.setattr(erfcx_quotients, "rational_coefficients", lambda row: ((p[0] * 1.0001, *p[1:]), q))
+    monkeypatch.setattr(erfcx_quotients, "inline_erfcx", lambda: ((p[0] * 1.0001, *p[1:]), q))
     try:
         assert expected is not None
         assert quotient(*SUMS[1], HELD) is None
@@ -103,3 +104,11 @@ def test_other_targets_keep_the_function():
     plain = stable_program({"value": activation("gelu").expr}, SHORT)
     assert not plain.quotients
     assert "erfcx" in plain.program.operations
+
+
+def test_halves_of_subnormals_are_rounded_rightly():
+    odd = np.arange(1, 4001, 2, dtype=np.uint32).view(np.float32)
+    k = kernel("gelu", "float32")
+    down, up = odd.view(np.uint32) // 2, odd.view(np.uint32) // 2 + 1
+    np.testing.assert_array_equal(k(odd).view(np.uint32), up)  # x/2 + 0.4x²
+    np.testing.assert_array_equal((-k(-odd)).view(np.uint32), down)

@@ -24,7 +24,7 @@ from .arithmetic import DOUBLE
 from .enclosures import enclose, exact_value
 from .errors import Unsupported
 from .local_polynomials import PRECISION, proven_bound, refine_root, split_root
-from .rational_minimax import INLINE_ERFCX, INLINE_LAST, rational_coefficients
+from .rational_minimax import INLINE_ERFCX, INLINE_LAST, inline_erfcx
 from .symbols import x
 
 #: What is known of |P/(Q·erfcx) − 1|, Q's coefficients for a being rounded.
@@ -66,7 +66,7 @@ def _proven(scale: Expr, slope: Mapping[int, Expr], rest: Mapping[int, Expr], he
     factor = enclose(scale, {}, digits=PRECISION // 4)
     if not factor * exact_value(held) <= exact_value(INLINE_LAST):
         raise Unsupported("a is held too far out")
-    p, q = (arb_poly([arb(c) * factor**k for k, c in enumerate(part)]) for part in rational_coefficients(INLINE_ERFCX))
+    p, q = (arb_poly([arb(c) * factor**k for k, c in enumerate(part)]) for part in inline_erfcx())
     below = _rounded(q)
     sloped = _of(slope) * p
     whole = sloped + _of(rest) * _polynomial(below)

@@ -250,11 +250,21 @@ INLINE_ERFCX = Rational(
 )
 
 
+def inline_erfcx() -> Coefficients:
+    """Its coefficients, P(0) just below 1: x·erfc(x) and its kin of a subnormal are to be rounded to the side of 0.
+
+    (There they are half of x, a tie; what decides it is the next term, far below all digits.)
+    """
+    above, below = rational_coefficients(INLINE_ERFCX)
+    return tuple(c * ((1 - 2.0**-44) / above[0]) for c in above), below
+
+
 def all_positive(rounded: Coefficients) -> bool:
     """Whether no sum of P or Q cancels for positive arguments."""
     return all(c > 0 for part in rounded for c in part)
 
 
 __all__ = [
-    "INLINE_ERFCX", "INLINE_LAST", "RATIONALS", "Coefficients", "Rational", "all_positive", "rational_coefficients",
+    "INLINE_ERFCX", "INLINE_LAST", "RATIONALS", "Coefficients", "Rational", "all_positive", "inline_erfcx",
+    "rational_coefficients",
 ]  # fmt: skip
