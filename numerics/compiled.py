@@ -50,7 +50,7 @@ SMALLEST_COPIED = 256
 _GENERATORS = (
     "lowering", "stability", "half_lines", "reflections", "spans", "zero_patches", "decaying", "compensated", "pairs",
     "scaled_products", "ranges", "local_polynomials", "scaled_erfc", "erfcx_quotients",
-    "rational_minimax", "proof", "pieces", "sign_changes", "arithmetic",
+    "rational_minimax", "proof", "pieces", "sign_changes", "arctangents", "arithmetic",
     "activations", "cells", "tabulation", "table_lowering", "removable", "local_zeros", "far_bounds",
     "extremes", "tails",
 )  # fmt: skip

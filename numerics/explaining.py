@@ -15,6 +15,7 @@ import numpy as np
 import sympy
 
 from ..theory.activations import Activation
+from ..theory.arctangents import inverted
 from ..theory.decaying import NotDecaying, a, half_line, span_of
 from ..theory.pieces import Piece, pieces
 from ..theory.sign_changes import cut_pieces
@@ -124,7 +125,7 @@ def _forms(expression: sympy.Expr, why_written: str | None) -> list[str]:
     if why_written is not None:
         return [f"as written: {why_written}"]
     lines = []
-    for piece in cut_pieces(pieces(expression)):
+    for piece in inverted(cut_pieces(pieces(expression))):
         for side, here in ((-1, piece.left < 0), (1, piece.right > 0)):
             if here:
                 lines.append(f"{_region(piece.left, piece.right, side)}: {_normal_form(piece, side)}")

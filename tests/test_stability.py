@@ -18,12 +18,14 @@ from backproof.numerics.acceptance import SLACK, errors_of_forms
 from backproof.numerics.accuracy import FORMATS, exact_function, measure_accuracy, ulp_error
 from backproof.theory import proof
 from backproof.theory.activations import ACTIVATIONS, activation
+from backproof.theory.arctangents import inverted
 from backproof.theory.arithmetic import DOUBLE, SHORT, SINGLE, fused
 from backproof.theory.decaying import a, half_line, lasting_part
 from backproof.theory.enclosures import ball_function, exact_value
 from backproof.theory.errors import Unsupported
 from backproof.theory.local_polynomials import fit, refine_root
 from backproof.theory.lowering import Node, Program, lower
+from backproof.theory.pieces import pieces as pieces_of
 from backproof.theory.proof import prove
 from backproof.theory.scaled_erfc import pieces, without_erfcx
 from backproof.theory.sign_changes import cuts, last_reach, sign_on
@@ -48,6 +50,7 @@ TYPED = (
     "x*erfc(x)",
     "x*exp(-x**2)",
     "log(1+exp(-x**2))",
+    "x*(atan(x)/pi+1/2)",
 )
 #: An exponent changes its sign on a half-line: the largest error allowed, float64, value and first derivative.
 CHANGING = {
@@ -98,6 +101,32 @@ def test_at_the_cuts_either_form_holds(spec, dtype):
             ulp_error(v, exact(p), FORMATS[dtype])[0] for p, v in zip(points.tolist(), values.tolist(), strict=True)
         ]
         assert max(errors) <= (0.51 if dtype == "float32" else 2)
+
+
+@pytest.mark.parametrize("spec", ["atan(x)/pi+1/2", "x*(atan(x)/pi+1/2)", "atan(x)-atan(2*x)"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_arctangents_far_out(spec, dtype):
+    row, most = activation(spec), 1e30 if dtype == "float32" else 1e160
+    sizes = [0.3, 0.5, 1, 2.6, 8, 15.9, 16, 17, 300, 1e5, 2.0**32, 1e10, 1e18, most]
+    points = np.array([s * p for p in sizes for s in (1, -1)], dtype)
+    points = np.concatenate([points, np.nextafter(points, points.dtype.type(0))])
+    for order, values in enumerate(kernel(row, dtype).value_and_derivative(points)):
+        exact = exact_function(row, order)
+        errors = [
+            ulp_error(v, exact(p), FORMATS[dtype])[0] for p, v in zip(points.tolist(), values.tolist(), strict=True)
+        ]
+        assert max(errors) <= (0.51 if dtype == "float32" else 2)
+
+
+def test_arctangents_are_rewritten_only_where_they_cancel():
+    half = sympy.atan(x) / sympy.pi + sympy.Rational(1, 2)
+    assert [p.left for p in inverted(pieces_of(half))] == [-sympy.oo, -16, -1]
+    assert [p.left for p in inverted(pieces_of(1 - half))] == [-sympy.oo, 1, 16]
+    for e in (sympy.atan(x), x * sympy.atan(x), sympy.atan(sympy.pi * x) / sympy.pi + 1):
+        assert inverted(pieces_of(e)) == pieces_of(e)
+    ends = inverted(pieces_of(sympy.atan(x**2 - 3) - sympy.pi / 2))
+    assert [p.left for p in ends] == [-sympy.oo, -2, 2]
+    assert ends[0].expr == ends[2].expr == -sympy.atan(1 / (x**2 - 3))
 
 
 def test_a_sign_is_given_only_where_there_is_one():

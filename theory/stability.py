@@ -1,7 +1,7 @@
 """Stable programs for functions of one variable: what is computed neither overflows nor cancels, on the whole line.
 
-1. The formula is cut at its borders (:mod:`.pieces`) and where an exponent changes its sign (:mod:`.sign_changes`);
-   what it states at a border itself is kept.
+1. The formula is cut at its borders (:mod:`.pieces`), where an exponent changes its sign (:mod:`.sign_changes`) and
+   where an arctangent is written by that of 1/g (:mod:`.arctangents`); what it states at a border itself is kept.
 2. On each piece it is written in decaying quantities (:mod:`.decaying`): an identity of rational functions, proved by
    the algebra that produces it.
 3. Zeros that the formula reaches by cancellation get a proven local polynomial (:mod:`.local_polynomials`).
@@ -25,6 +25,7 @@ from flint import arb
 from sympy import Expr, Integer
 
 from . import compensated
+from .arctangents import inverted
 from .arithmetic import DOUBLE, Arithmetic, factored, fused
 from .decaying import HalfLine, NotDecaying, a, half_line, lasting_part, span_of, terms_of
 from .enclosures import ball_function, enclose
@@ -88,6 +89,8 @@ class _Assembly:
     def program(self) -> Stable:
         """The program in plain steps."""
         pieces_of = {name: cut_pieces(pieces(e)) for name, e in self.expressions.items()}
+        for name in pieces_of.keys() - self.written:  # a series takes long to tabulate
+            pieces_of[name] = inverted(pieces_of[name], series=name not in self.tabulated)
         ends = merged(p.left for parts in pieces_of.values() for p in parts)
         spans = list(pairwise((-sympy.oo, *ends, sympy.oo)))
         places = []
@@ -249,7 +252,11 @@ class _Assembly:
         except NotDecaying as reason:
             return self._as_written(name, e, str(reason))
         distance = self.b.op("abs", self.x)
-        border = self._border([forms[0].reduced(e.subs(x, s * a)) for s in sides_of(left, right)], forms[0])
+        elements = [forms[0].reduced(e.subs(x, s * a)) for s in sides_of(left, right)]
+        border = self._border(elements, forms[0])
+        if border == self.arithmetic.far:  # sooner where a high power overflows before it
+            most = (self.arithmetic.range[1] - 100) // max(_degree(elements, forms[0]), 1)
+            border = min(border, Integer(2) ** most)
         near, far = ((form, {"place": distance, "border": border}) for form in forms)
         return self._sided(name, e, (left, right), [near, far], self.b.op("lt", self.b.constant(border), distance))
 
