@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import sympy
 
 from ..theory.errors import InputError, lookup
 from ..theory.losses import REDUCTIONS, Loss, loss
 from ..theory.symbols import parameter
-from ..theory.tensors import Axis, Input, Position, same, substitute
+from ..theory.tensors import Axis, Input, Map, Position, same, substitute
+from ..theory.walking import postorder
 from .compiled import DTYPES, as_input, hyper_parameters, load
 from .row_kernels import contiguous, share_of_rows, source_file
 from .sharing import processors, shared
@@ -96,7 +98,7 @@ class LossKernel:
         def share(start: int) -> None:
             part = slice(start, start + step)
             run(*(a[part] for a in flat), *values, scale, losses[part], delta[part])
-            if self.per_entry:
+            if self._has_branches:
                 _keep_nan([a[part] for a in flat], losses[part], delta[part])
 
         starts = range(0, rows, step)
@@ -128,6 +130,12 @@ class LossKernel:
     @cached_property
     def _inputs(self) -> tuple[Input, ...]:
         return tuple(self.loss.inputs())
+
+    @cached_property
+    def _has_branches(self) -> bool:
+        """Whether an entry's loss or gradient may compare, and so lose a NaN."""
+        steps = [node for value, _ in self.what.outputs.values() for node in postorder(value)] if self.per_entry else []
+        return any(isinstance(node, Map) and node.function.has(sympy.Piecewise) for node in steps)
 
     @cached_property
     def _takes_labels(self) -> bool:
@@ -196,9 +204,8 @@ class LossKernel:
 
 def _keep_nan(inputs: list[Array], losses: Array, delta: Array) -> None:
     """NaN in, NaN out, of losses with branches: a comparison with NaN is false, and max(0, NaN) is 0."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        if not any(np.isnan(a.sum()) for a in inputs):
-            return
+    if not any(a.size and np.isnan(a.min()) for a in inputs):  # the quickest look there is at a whole array
+        return
     spoilt = np.isnan(inputs[0]) | np.isnan(inputs[1])
     delta[spoilt] = np.nan
     losses[spoilt if losses.ndim == 2 else spoilt.any(axis=1)] = np.nan
