@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from ..theory.activations import Activation
 from ..theory.errors import InputError, Unsupported
+from .acceptance import output_names
 from .compiled import run_apart
 from .contestants import has, jax_function, torch_function
 from .kernels import kernel
@@ -77,7 +78,7 @@ def _program(row: Activation, orders: tuple[int, ...]) -> Any:
     from ..theory.lowering import lower
     from ..theory.symbols import x
 
-    return lower({name: row.derivative(n) for n, name in enumerate(("value", "derivative")) if n in orders}, (x,))
+    return lower({name: row.derivative(n) for n, name in output_names(orders).items()}, (x,))
 
 
 def _numpy(row: Activation, points: Array, orders: tuple[int, ...]) -> Contestant:
