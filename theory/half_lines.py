@@ -286,10 +286,13 @@ class HalfLineLowering:
                 total = b.op("add", total, product)
         return total
 
+    def _pair_of(self, symbol: sympy.Symbol) -> compensated.Pair:
+        """Q of T = exp(−Q)."""
+        return next(p for t, p in zip(self.line.exponentials, self._pairs, strict=True) if t.symbol == symbol)
+
     def _split_decay(self, symbol: sympy.Symbol) -> compensated.Split:
         """2ᴸ·T in two parts."""
-        pair = next(p for t, p in zip(self.line.exponentials, self._pairs, strict=True) if t.symbol == symbol)
-        return compensated.split_exp_of_minus(self.b, pair, self.arithmetic)
+        return compensated.split_exp_of_minus(self.b, self._pair_of(symbol), self.arithmetic)
 
     def _sum_with_rest(self, terms: list[Any], held: bool) -> int | None:
         """p + a·q with what this sum and that of q miss; None where q decays: Horner's rule loses less there."""
@@ -524,7 +527,7 @@ class HalfLineLowering:
     def _lowered_last(self, core: int | None, symbol: sympy.Symbol, k: int) -> int:
         """core·Tᵏ⁻¹·(2ᴸT)·2⁻ᴸ: normal up to the last product, and of one exponential."""
         b = self.b
-        pair = next(p for t, p in zip(self.line.exponentials, self._pairs, strict=True) if t.symbol == symbol)
+        pair = self._pair_of(symbol)
         total = compensated.lifted_exp_of_minus(b, pair, self.arithmetic)
         for factor in (core, b.power(self.generator(symbol), k - 1) if k > 1 else None):
             total = total if factor is None else b.op("mul", factor, total)
@@ -625,7 +628,7 @@ class HalfLineLowering:
     def _exponent(self, symbol: sympy.Symbol, k: Expr) -> compensated.Pair:
         """kQ."""
         b = self.b
-        pair = next(p for t, p in zip(self.line.exponentials, self._pairs, strict=True) if t.symbol == symbol)
+        pair = self._pair_of(symbol)
         factor = b.constant(k)
         if self.arithmetic.lean:
             return compensated.product(b, pair, factor, self.arithmetic)
@@ -656,7 +659,7 @@ class HalfLineLowering:
             return self.base if held else self.place
         for t, pair in zip(line.exponentials, self._pairs, strict=True):
             if t.symbol == symbol and self.arithmetic.lean:
-                split = compensated.split_exp_of_minus(b, pair, self.arithmetic).lowered(b, self.arithmetic)
+                split = self._split_decay(symbol).lowered(b, self.arithmetic)
                 decay = b.op("fma", split.low, split.high, split.high)
                 self._ranges[decay] = (0.0, 1.0)
                 return decay
@@ -737,7 +740,7 @@ class HalfLineLowering:
             if powers == {t.symbol: 1}:
                 b = self.b
                 if self.arithmetic.lean:
-                    split = compensated.split_exp_of_minus(b, pair, self.arithmetic).lowered(b, self.arithmetic)
+                    split = self._split_decay(t.symbol).lowered(b, self.arithmetic)
                     return b.op("fma", split.low, split.high, b.op("sub", split.high, b.constant(1)))
                 if self.arithmetic.fused:
                     return self._shifted_expm1(b.op("decaying_expm1", b.op("neg", pair.hi)), pair)

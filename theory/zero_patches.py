@@ -230,15 +230,7 @@ def _fit(
     if multiplicity is None:
         return None
     even = at_origin and parity != 0
-    bits = (
-        LEAN_BITS
-        if arithmetic.lean
-        else arithmetic.digits
-        if arithmetic.compensated
-        else PAIRED_BITS
-        if arithmetic.paired
-        else SHORT_BITS
-    )
+    bits = _bits(arithmetic)
     radii = RADII_AT_ZERO if at_origin else at_roots
     for radius in _wide_enough(radii, centre, zero) if arithmetic.paired else radii:
         low, high = clipped(centre - radius, span[0], True), clipped(centre + radius, span[1], False)
@@ -249,6 +241,15 @@ def _fit(
         except Unsupported:
             continue
     return None
+
+
+def _bits(arithmetic: Arithmetic) -> int:
+    """What a local polynomial must be proven to."""
+    if arithmetic.lean:
+        return LEAN_BITS
+    if arithmetic.compensated:
+        return arithmetic.digits
+    return PAIRED_BITS if arithmetic.paired else SHORT_BITS
 
 
 def _wide_enough(radii: tuple[Fraction, ...], centre: Fraction, zero: Zero) -> tuple[Fraction, ...]:
